@@ -1,0 +1,116 @@
+"""Elementwise integer arithmetic and table lookups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.errors import ProgramError
+from runtime.ops.base import (
+    Op,
+    int_array,
+    per_channel,
+    require_channels,
+    require_same_shape,
+    tighten,
+)
+from runtime.types import INT64_LIMIT, IntArray, Interval, TensorType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Add(Op):
+    """``y = a + b``. Operands: one shape."""
+
+    arity = 2
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        a, b = operands
+        require_same_shape(a, b, "Add")
+        return TensorType(a.shape, a.interval + b.interval)
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return operands[0] + operands[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requantize(Op):
+    """Scale by a per-channel rational and clip.
+
+    ``y[c] = clip((x[c] * multiplier[c] + offset[c]) >> shift[c], lo, hi)`` with an arithmetic shift,
+    which rounds toward minus infinity; ``offset = 2**(shift - 1)`` makes it round half up.
+
+    ``multiplier``, ``offset``, ``shift``: (channels,), shift 0..62. Operand: any shape, channels first.
+    """
+
+    multiplier: IntArray
+    offset: IntArray
+    shift: IntArray
+    lo: int
+    hi: int
+
+    def __post_init__(self) -> None:
+        for name in ("multiplier", "offset", "shift"):
+            array = int_array(getattr(self, name), 1, f"Requantize {name}")
+            object.__setattr__(self, name, array)
+        if not self.multiplier.size == self.offset.size == self.shift.size:
+            raise ProgramError("Requantize multiplier, offset and shift must have one length")
+        if int(self.shift.min()) < 0 or int(self.shift.max()) > 62:
+            raise ProgramError("Requantize shift must be within 0..62")
+        if Interval(self.lo, self.hi).magnitude > INT64_LIMIT:
+            raise ProgramError("Requantize limits must be within 62 bits")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        require_channels(self.multiplier.size, x, "Requantize")
+        rows = zip(self.multiplier.tolist(), self.offset.tolist(), self.shift.tolist(), strict=True)
+        products = [(end * m + o, s) for m, o, s in rows for end in (x.interval.lo, x.interval.hi)]
+        if max(abs(p) for p, _ in products) + x.interval.magnitude > INT64_LIMIT:
+            raise ProgramError("a Requantize product would exceed 62 bits")
+        exact = Interval.of(p >> s for p, s in products)
+        return TensorType(x.shape, tighten(exact, self.lo, self.hi))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        (x,) = operands
+        scaled = x * per_channel(self.multiplier, x) + per_channel(self.offset, x)
+        result: IntArray = np.clip(scaled >> per_channel(self.shift, x), self.lo, self.hi)
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup(Op):
+    """``y = table[x - first]``, or ``y[c] = table[c, x[c] - first]`` with one row per channel.
+
+    ``table``: (1 or channels, entries). ``first``: the operand value of entry 0. Every value of the
+    operand's interval must have an entry. Operand: any shape, channels first.
+    """
+
+    table: IntArray
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        table = int_array(self.table, 2, "Lookup table")
+        if int(table.min()) < -INT64_LIMIT or int(table.max()) > INT64_LIMIT:
+            raise ProgramError("Lookup entries must be within 62 bits")
+        object.__setattr__(self, "table", table)
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if self.table.shape[0] != 1:
+            require_channels(self.table.shape[0], x, "Lookup")
+        covered = Interval(self.first, self.first + self.table.shape[1] - 1)
+        if x.interval.lo not in covered or x.interval.hi not in covered:
+            raise ProgramError(f"Lookup covers {covered}, its operand is in {x.interval}")
+        start = x.interval.lo - self.first
+        used = self.table[:, start : start + x.interval.hi - x.interval.lo + 1]
+        return TensorType(x.shape, Interval(int(used.min()), int(used.max())))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        (x,) = operands
+        shared = self.table.shape[0] == 1
+        rows = np.zeros(1, np.int64) if shared else np.arange(self.table.shape[0])
+        result: IntArray = self.table[per_channel(rows, x), x - self.first]
+        return result
+
+
+OPS: tuple[type[Op], ...] = (Add, Requantize, Lookup)

@@ -1,0 +1,142 @@
+"""Linear ops: constant integer weights times activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.errors import ProgramError
+from runtime.ops.base import (
+    Op,
+    int_array,
+    pad_image,
+    pair,
+    per_channel,
+    require_rank,
+    window_grid,
+    window_taps,
+)
+from runtime.types import INT64_LIMIT, ZERO, IntArray, Interval, TensorType
+from runtime.weights import Weights
+
+
+def accumulator_interval(weights: Weights, operand: Interval, bias: IntArray | None) -> Interval:
+    """Hull over output channels of ``sum_k w_k x_k + bias`` for independent ``x_k`` in ``operand``.
+
+    Exact for one output position. Raises ProgramError when a partial sum could pass 62 bits.
+    """
+    flat = weights.codes.reshape(weights.shape[0], -1).astype(np.int64)
+    positive = np.where(flat > 0, flat, 0).sum(axis=1).tolist()
+    negative = np.where(flat < 0, flat, 0).sum(axis=1).tolist()
+    biases = [0] * len(positive) if bias is None else bias.tolist()
+    bound = max((p - n) for p, n in zip(positive, negative, strict=True)) * operand.magnitude
+    if bound + max(abs(b) for b in biases) > INT64_LIMIT:
+        raise ProgramError("an accumulator would exceed 62 bits")
+    rows = list(zip(positive, negative, biases, strict=True))
+    return Interval(
+        min(p * operand.lo + n * operand.hi + b for p, n, b in rows),
+        max(p * operand.hi + n * operand.lo + b for p, n, b in rows),
+    )
+
+
+def _check_bias(bias: object, outputs: int, op: str) -> IntArray | None:
+    if bias is None:
+        return None
+    array = int_array(bias, 1, f"{op} bias")
+    if array.size != outputs:
+        raise ProgramError(f"{op} bias has {array.size} entries for {outputs} outputs")
+    if int(np.abs(array).max()) > INT64_LIMIT or int(array.min()) == np.iinfo(np.int64).min:
+        raise ProgramError(f"{op} bias must be within 62 bits")
+    return array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv2d(Op):
+    """Two-dimensional cross-correlation with zero padding.
+
+    ``y[o, i, j] = bias[o] + sum_{c, u, v} w[o, c, u, v] * x[g + c, s0 i + d0 u - p0, s1 j + d1 v - p1]``
+    where ``x`` is 0 outside the image and ``g`` is the first channel of the group of ``o``.
+
+    ``weights``: (outputs, inputs / groups, rows, columns). ``bias``: (outputs,) or None.
+    ``stride``, ``padding`` (both sides), ``dilation``: (rows, columns). Operand: (inputs, H, W).
+    """
+
+    weights: Weights
+    bias: IntArray | None = None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.weights.shape) != 4:
+            raise ProgramError(f"Conv2d weights must have rank 4, not shape {list(self.weights.shape)}")
+        outputs = self.weights.shape[0]
+        if self.groups < 1 or outputs % self.groups:
+            raise ProgramError(f"Conv2d groups {self.groups} must divide {outputs} outputs")
+        object.__setattr__(self, "bias", _check_bias(self.bias, outputs, "Conv2d"))
+        object.__setattr__(self, "stride", pair(self.stride, 1, "Conv2d stride"))
+        object.__setattr__(self, "padding", pair(self.padding, 0, "Conv2d padding"))
+        object.__setattr__(self, "dilation", pair(self.dilation, 1, "Conv2d dilation"))
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        require_rank(x, 3, "Conv2d")
+        outputs, inputs, rows, columns = self.weights.shape
+        if x.shape[0] != inputs * self.groups:
+            raise ProgramError(
+                f"Conv2d weights expect {inputs * self.groups} input channels, operand has {x.shape[0]}"
+            )
+        height, width = window_grid(x, (rows, columns), self.stride, self.padding, self.dilation)
+        seen = x.interval.hull(ZERO) if any(self.padding) else x.interval
+        interval = accumulator_interval(self.weights, seen, self.bias)
+        return TensorType((outputs, height, width), interval)
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        (x,) = operands
+        padded = pad_image(x, self.padding)
+        codes = self.weights.codes.astype(np.int64)
+        outputs, inputs, *kernel = codes.shape
+        taps = window_taps(x.shape[2:], (kernel[0], kernel[1]), self.stride, self.padding, self.dilation)
+        positions = padded[:, 0, *taps[0]].shape[1:]
+        result = np.zeros((len(x), outputs, *positions), np.int64)
+        per_group = outputs // self.groups
+        for group in range(self.groups):
+            source = padded[:, group * inputs : (group + 1) * inputs]
+            target = slice(group * per_group, (group + 1) * per_group)
+            for tap, weights in zip(taps, codes[target].reshape(per_group, inputs, -1).T, strict=True):
+                result[:, target] += np.einsum("co,nchw->nohw", weights, source[:, :, *tap])
+        return result if self.bias is None else result + per_channel(self.bias, result)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense(Op):
+    """Matrix-vector product: ``y[o] = bias[o] + sum_i w[o, i] * x[i]``.
+
+    ``weights``: (outputs, inputs). ``bias``: (outputs,) or None. Operand: (inputs,).
+    """
+
+    weights: Weights
+    bias: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.weights.shape) != 2:
+            raise ProgramError(f"Dense weights must have rank 2, not shape {list(self.weights.shape)}")
+        object.__setattr__(self, "bias", _check_bias(self.bias, self.weights.shape[0], "Dense"))
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        require_rank(x, 1, "Dense")
+        outputs, inputs = self.weights.shape
+        if x.shape[0] != inputs:
+            raise ProgramError(f"Dense weights expect {inputs} inputs, operand has {x.shape[0]}")
+        return TensorType((outputs,), accumulator_interval(self.weights, x.interval, self.bias))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        (x,) = operands
+        result: IntArray = x @ self.weights.codes.astype(np.int64).T
+        return result if self.bias is None else result + self.bias
+
+
+OPS: tuple[type[Op], ...] = (Conv2d, Dense)

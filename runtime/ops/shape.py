@@ -1,0 +1,60 @@
+"""Ops that move values without changing them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.errors import ProgramError
+from runtime.ops.base import Op
+from runtime.types import IntArray, TensorType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reshape(Op):
+    """The same elements in row-major order under another ``shape`` (batch axis excluded).
+
+    Operand: any shape of the same size.
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.shape)
+        if any(type(d) is not int or d < 1 for d in shape):
+            raise ProgramError(f"Reshape needs positive dimensions, not {list(shape)}")
+        object.__setattr__(self, "shape", shape)
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if math.prod(self.shape) != x.size:
+            raise ProgramError(f"Reshape of {list(x.shape)} to {list(self.shape)} changes the size")
+        return TensorType(self.shape, x.interval)
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        (x,) = operands
+        return x.reshape((x.shape[0], *self.shape))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Concat(Op):
+    """Operands side by side along the channel axis. Operands: one or more, all other axes equal."""
+
+    arity = None
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        first = operands[0]
+        if any(not x.shape or x.shape[1:] != first.shape[1:] for x in operands):
+            shapes = ", ".join(str(list(x.shape)) for x in operands)
+            raise ProgramError(f"Concat needs equal shapes past the channel axis, not {shapes}")
+        channels = sum(x.shape[0] for x in operands)
+        interval = first.interval.hull(*(x.interval for x in operands))
+        return TensorType((channels, *first.shape[1:]), interval)
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return np.concatenate(operands, axis=1)
+
+
+OPS: tuple[type[Op], ...] = (Reshape, Concat)

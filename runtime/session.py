@@ -1,0 +1,152 @@
+"""Running a program on a chosen executor: input checks, batching, one error per mistake."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import InputError, MissingToolError
+from runtime.ir import Input, Program
+from runtime.types import IntArray
+
+CHUNK_BYTES = 64 * 2**20
+"""Working memory one chunk of a batch may take in the interpreter's int64 representation."""
+
+
+class Executor(Protocol):
+    """Runs one program. ``run`` gets checked int64 arrays and returns int64 arrays by output name."""
+
+    def __init__(self, program: Program) -> None: ...
+
+    def run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Outputs by name for inputs of shape ``(batch, *type.shape)``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorRow:
+    """One row of an executor table: where the class is, and what it needs installed."""
+
+    target: str
+    summary: str
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+
+    def missing(self) -> str | None:
+        """Why the executor cannot run here and what to install, or None."""
+        for package in self.requires:
+            try:
+                importlib.import_module(package)
+            except ImportError:
+                return f"needs {package}: pip install 'gatefold[{self.extra}]'"
+        return None
+
+    def load(self) -> type[Executor]:
+        """The executor's class. Raises MissingToolError when something is not installed."""
+        if why := self.missing():
+            raise MissingToolError(f"executor {self.target.rsplit(':', 1)[1]} {why}")
+        module, name = self.target.split(":")
+        loaded: type[Executor] = getattr(importlib.import_module(module), name)
+        return loaded
+
+
+EXECUTORS: dict[str, ExecutorRow] = {
+    "interpreter": ExecutorRow(
+        "runtime.interpreter:Interpreter", "the definition: int64 NumPy, one op at a time"
+    ),
+    "packed": ExecutorRow("runtime.packed.executor:PackedExecutor", "bit planes and popcounts in NumPy"),
+}
+
+
+def check_input(array: NDArray[Any], spec: Input) -> IntArray:
+    """``array`` as int64 of shape ``(batch, *spec.type.shape)``. Raises InputError.
+
+    A channel axis of length 1 may be missing, as in the files of most gray image sets.
+    """
+    array = np.asarray(array)
+    if spec.type.shape[:1] == (1,) and array.shape[1:] == spec.type.shape[1:]:
+        array = array[:, None]
+    if array.dtype != np.bool_ and not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            f"input {spec.name!r} must hold integers in {spec.type.interval}, not {array.dtype}; "
+            "convert it first, for example with .astype('uint8')"
+        )
+    if array.shape[1:] != spec.type.shape or array.ndim == 0:
+        wanted = "(batch, " + ", ".join(map(str, spec.type.shape)) + ")"
+        raise InputError(f"input {spec.name!r} must have shape {wanted}, not {array.shape}")
+    if array.size:
+        for end in (int(array.min()), int(array.max())):
+            if end not in spec.type.interval:
+                raise InputError(f"input {spec.name!r} has value {end} outside {spec.type.interval}")
+    return array.astype(np.int64)
+
+
+class Session:
+    """A program ready to run on one executor.
+
+    ``run`` accepts any integer dtype within the input's interval and any batch size; large batches
+    are cut in chunks, so memory stays flat.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        executor: str = "packed",
+        table: Mapping[str, ExecutorRow] | None = None,
+    ) -> None:
+        rows = EXECUTORS if table is None else table
+        if executor not in rows:
+            raise InputError(f"executor must be one of {', '.join(rows)}, not {executor!r}")
+        self.program = program
+        self.executor = executor
+        self._engine = rows[executor].load()(program)
+        widest = max(t.size for t in program.types.values())
+        self._chunk = max(1, min(1024, CHUNK_BYTES // (16 * widest)))
+
+    def run(
+        self,
+        inputs: NDArray[Any] | Mapping[str, NDArray[Any]],
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs by name, each in the smallest integer dtype of its interval.
+
+        ``inputs``: one array for a program with one input, else arrays by input name, all of one batch
+        size. ``progress`` is called with the number of samples done in each step. Raises InputError.
+        """
+        arrays = self._check(inputs)
+        types = self.program.types
+        batch = len(next(iter(arrays.values())))
+        outputs: dict[str, NDArray[Any]] = {
+            name: np.empty((batch, *types[name].shape), types[name].interval.dtype)
+            for name in self.program.outputs
+        }
+        for part in self._parts(batch):
+            results = self._engine.run({name: array[part] for name, array in arrays.items()})
+            for name, result in results.items():
+                outputs[name][part] = result
+            if progress:
+                progress(part.stop - part.start)
+        return outputs
+
+    def _check(self, inputs: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, IntArray]:
+        specs = self.program.inputs
+        if not isinstance(inputs, Mapping):
+            if len(specs) != 1:
+                raise InputError(f"the program has {len(specs)} inputs; give them by name")
+            inputs = {specs[0].name: inputs}
+        if set(inputs) != {spec.name for spec in specs}:
+            wanted = ", ".join(repr(spec.name) for spec in specs)
+            raise InputError(f"inputs must be {wanted}, not {', '.join(map(repr, inputs))}")
+        arrays = {spec.name: check_input(inputs[spec.name], spec) for spec in specs}
+        if len({len(array) for array in arrays.values()}) > 1:
+            raise InputError("all inputs must have one batch size")
+        return arrays
+
+    def _parts(self, batch: int) -> Iterator[slice]:
+        for start in range(0, batch, self._chunk):
+            yield slice(start, min(start + self._chunk, batch))

@@ -1,0 +1,25 @@
+"""Shared switches, Hypothesis profile, and the rule that nothing is skipped."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "gatefold", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("gatefold")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skipped test is a failed run: a check that lost its tool must not pass in silence."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))

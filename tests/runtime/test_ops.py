@@ -1,0 +1,215 @@
+"""The ops against second implementations, and their intervals against what they compute."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from runtime.errors import ProgramError
+from runtime.interpreter import Interpreter
+from runtime.ir import Builder, Program
+from runtime.ops import (
+    OPS,
+    Add,
+    And,
+    ArgMax,
+    Concat,
+    Conv2d,
+    Dense,
+    Lookup,
+    MaxPool,
+    Not,
+    Op,
+    Or,
+    Requantize,
+    Reshape,
+    Select,
+    SumPool,
+    Threshold,
+    Xor,
+)
+from runtime.types import BIT, Interval, TensorType
+from runtime.weights import Weights
+from tests.programs import programs, random_inputs, random_weights
+
+RNG = np.random.default_rng(5)
+IMAGE = RNG.integers(-9, 10, (3, 4, 7, 6))
+
+
+def as_torch(array: NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(np.array(array)).double()
+
+
+@given(programs())
+def test_every_value_lies_in_its_interval_and_shape(program: Program) -> None:
+    names = tuple(program.types)
+    everything = Program(program.name, program.inputs, program.nodes, names)
+    values = Interpreter(everything).run(random_inputs(program, 4, seed=1))
+    for name, type_ in program.types.items():
+        assert values[name].shape == (4, *type_.shape)
+        assert values[name].dtype == np.int64
+        assert int(values[name].min()) in type_.interval
+        assert int(values[name].max()) in type_.interval
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_conv2d_equals_torch(
+    stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int], groups: int
+) -> None:
+    weights = random_weights(RNG, (8, 4 // groups, 3, 2))
+    bias = RNG.integers(-20, 20, 8)
+    op = Conv2d(weights, bias, stride, padding, dilation, groups)
+    expected = torch.nn.functional.conv2d(
+        as_torch(IMAGE), as_torch(weights.codes), as_torch(bias), stride, padding, dilation, groups
+    )
+    assert np.array_equal(op.evaluate(IMAGE), expected.numpy())
+
+
+def test_dense_equals_torch() -> None:
+    weights, bias = random_weights(RNG, (5, 6)), RNG.integers(-9, 9, 5)
+    x = IMAGE[:, 0, 0, :]
+    expected = torch.nn.functional.linear(as_torch(x), as_torch(weights.codes), as_torch(bias))
+    assert np.array_equal(Dense(weights, bias).evaluate(x), expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 2), (1, 1))]
+)
+def test_pools_equal_torch(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+) -> None:
+    x = as_torch(IMAGE)
+    maximum = torch.nn.functional.max_pool2d(x, kernel, stride, padding)
+    mean = torch.nn.functional.avg_pool2d(x, kernel, stride, padding, divisor_override=1)
+    assert np.array_equal(MaxPool(kernel, stride, padding).evaluate(IMAGE), maximum.numpy())
+    assert np.array_equal(SumPool(kernel, stride, padding).evaluate(IMAGE), mean.numpy())
+
+
+def test_threshold_counts_in_both_directions() -> None:
+    op = Threshold(np.array([[-2, 0, 3], [3, 0, -2]]), np.array([1, -1]))
+    x = np.arange(-4, 5)
+    up = [sum(v >= t for t in (-2, 0, 3)) for v in x]
+    down = [sum(v <= t for t in (-2, 0, 3)) for v in x]
+    counted = op.evaluate(np.stack([x, x], axis=1))
+    assert counted[:, 0].tolist() == up
+    assert counted[:, 1].tolist() == down
+
+
+@given(*[st.integers(0, 40)] * 4, st.sampled_from([Or, And, Xor]))
+def test_bitwise_intervals_are_sound_and_those_of_or_and_and_exact(
+    a: int, b: int, c: int, d: int, op: type[Op]
+) -> None:
+    first, second = Interval(min(a, b), max(a, b)), Interval(min(c, d), max(c, d))
+    inferred = op().infer(TensorType((1,), first), TensorType((1,), second)).interval
+    pairs = itertools.product(range(first.lo, first.hi + 1), range(second.lo, second.hi + 1))
+    results = [int(op().evaluate(np.array(x), np.array(y))) for x, y in pairs]
+    exact = Interval(min(results), max(results))
+    assert inferred.lo <= exact.lo
+    assert exact.hi <= inferred.hi
+    if op is not Xor:
+        assert inferred == exact
+
+
+def test_elementwise_definitions() -> None:
+    x, y = IMAGE, IMAGE[::-1]
+    condition = (IMAGE[:, :, :1, :1] > 0).astype(np.int64)
+    assert np.array_equal(Add().evaluate(x, y), x + y)
+    assert np.array_equal(Not(4).evaluate(abs(x)), 15 - abs(x))
+    assert np.array_equal(Select().evaluate(condition, x, y), condition * x + (1 - condition) * y)
+    assert np.array_equal(Concat().evaluate(x, y)[:, 4:], y)
+    assert np.array_equal(Reshape((24, 7)).evaluate(x).ravel(), x.ravel())
+    assert ArgMax().evaluate(np.array([[1, 5, 5], [7, 7, 0]])).tolist() == [1, 0]
+
+
+def test_requantize_shifts_toward_minus_infinity_and_clips() -> None:
+    op = Requantize(np.array([3, -3]), np.array([2, 2]), np.array([2, 2]), -3, 4)
+    x = np.arange(-6, 7)
+    found = op.evaluate(np.stack([x, x], axis=1))
+    assert found[:, 0].tolist() == [min(4, max(-3, (3 * v + 2) // 4)) for v in x.tolist()]
+    assert found[:, 1].tolist() == [min(4, max(-3, (-3 * v + 2) // 4)) for v in x.tolist()]
+
+
+def test_lookup_per_tensor_and_per_channel() -> None:
+    table = np.array([[5, 6, 7], [-1, -2, -3]])
+    x = np.array([[-1, 1], [0, 0]])
+    assert Lookup(table[:1], first=-1).evaluate(x).tolist() == [[5, 7], [6, 6]]
+    assert Lookup(table, first=-1).evaluate(x).tolist() == [[5, -3], [6, -2]]
+
+
+def test_accumulator_interval_is_reached() -> None:
+    weights = Weights(np.array([[1, -1, 0], [1, 1, 1]]), 3)
+    inferred = Dense(weights, np.array([4, 0])).infer(TensorType((3,), Interval(0, 10))).interval
+    assert inferred == Interval(-6, 30)
+
+
+def test_padding_widens_the_range_by_zero() -> None:
+    x = TensorType((1, 4, 4), Interval(3, 5))
+    weights = Weights(np.ones((1, 1, 3, 3), int), 3)
+    assert Conv2d(weights).infer(x).interval == Interval(27, 45)
+    assert Conv2d(weights, padding=(1, 1)).infer(x).interval == Interval(0, 45)
+
+
+TERNARY = Weights(np.ones((2, 2, 3, 3), int), 3)
+VECTOR, PICTURE = TensorType((4,), BIT), TensorType((2, 5, 5), BIT)
+WIDE = TensorType((4,), Interval(-(2**61), 2**61))
+
+
+@pytest.mark.parametrize(
+    ("make", "operands", "message"),
+    [
+        (lambda: Conv2d(TERNARY), [VECTOR], r"Conv2d needs an operand of rank 3, not shape \[4\]"),
+        (lambda: Conv2d(TERNARY), [TensorType((3, 5, 5), BIT)], "expect 2 input channels, operand has 3"),
+        (lambda: Conv2d(TERNARY), [TensorType((2, 2, 5), BIT)], "window of 3 does not fit an axis of 2"),
+        (lambda: Conv2d(TERNARY, padding=(9999, 9999)), [PICTURE], "padding .* larger than"),
+        (
+            lambda: Conv2d(TERNARY, stride=(0, 1)),
+            [],
+            r"Conv2d stride must be two integers within 1\.\.65536",
+        ),
+        (lambda: Conv2d(TERNARY, groups=3), [], "groups 3 must divide 2 outputs"),
+        (lambda: Conv2d(TERNARY, np.array([1])), [], "bias has 1 entries for 2 outputs"),
+        (lambda: Dense(Weights(np.ones((2, 4), int), 3)), [WIDE], "an accumulator would exceed 62 bits"),
+        (lambda: Threshold(np.array([[2, 1]]), np.array([1])), [], "must be ordered as they are reached"),
+        (lambda: Threshold(np.array([[1]]), np.array([2])), [], r"direction must be \+1 or -1"),
+        (
+            lambda: Threshold(np.zeros((3, 1), int), np.ones(3, int)),
+            [VECTOR],
+            "3 channels, its operand has 4",
+        ),
+        (Or, [VECTOR, TensorType((4,), Interval(-1, 1))], r"Or needs non-negative operands, not \[-1, 1\]"),
+        (Or, [VECTOR, PICTURE], r"Or needs operands of one shape, not \[4\] and \[2, 5, 5\]"),
+        (lambda: Not(1), [TensorType((4,), Interval(0, 2))], r"Not of 1 bits cannot take \[0, 2\]"),
+        (Select, [TensorType((4,), Interval(0, 2)), VECTOR, VECTOR], r"a condition in \[0, 1\]"),
+        (Select, [TensorType((3,), BIT), VECTOR, VECTOR], r"condition of shape \[3\] does not fit \[4\]"),
+        (lambda: Lookup(np.array([[1]])), [VECTOR], r"Lookup covers \[0, 0\], its operand is in \[0, 1\]"),
+        (lambda: Requantize(*[np.array([99])] * 3, 0, 1), [], r"shift must be within 0\.\.62"),
+        (lambda: Requantize(*[np.array([1])] * 3, 0, 2**70), [], "limits must be within 62 bits"),
+        (lambda: MaxPool((2, 2), (1, 1), (2, 0)), [], "padding must be at most half the kernel"),
+        (ArgMax, [PICTURE], "ArgMax needs an operand of rank 1"),
+        (lambda: Reshape((3,)), [VECTOR], r"Reshape of \[4\] to \[3\] changes the size"),
+        (lambda: Reshape((-1,)), [], "Reshape needs positive dimensions"),
+        (Concat, [VECTOR, PICTURE], "Concat needs equal shapes past the channel axis"),
+    ],
+)
+def test_rules_are_refused_in_one_line(make: type[Op], operands: list[TensorType], message: str) -> None:
+    def infer() -> None:
+        builder = Builder("bad")
+        names = [builder.input(f"x{i}", t.shape, t.interval) for i, t in enumerate(operands)]
+        builder.add(make(), *names)
+
+    with pytest.raises(ProgramError, match=message) as caught:
+        infer()
+    assert "\n" not in str(caught.value)
+
+
+def test_every_op_documents_itself() -> None:
+    for op in OPS.values():
+        assert op.__doc__
+        assert "Operand" in op.__doc__, op.__name__
