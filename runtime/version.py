@@ -1,5 +1,8 @@
 """The version of Gatefold that is installed."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-VERSION: str = version("gatefold")
+try:
+    VERSION: str = version("gatefold")
+except PackageNotFoundError:
+    VERSION = "source checkout"

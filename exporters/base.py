@@ -1,0 +1,141 @@
+"""The table of exporters, and what every one of them shares: options, errors, atomic writing.
+
+To add a back end: a package with a function ``render(program, **options)`` that returns the bytes of
+each file by suffix, and a row in ``EXPORTERS``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.errors import InputError, MissingToolError
+from runtime.files import atomic_write
+from runtime.ir import Program
+from runtime.session import EXECUTORS, ExecutorRow, Session
+
+Render = Callable[..., Mapping[str, bytes]]
+"""``render(program, **options)``: the contents of the files to write, by suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an exporter, as data: a command line builds ``--name`` from it."""
+
+    name: str
+    choices: tuple[str, ...]
+    default: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterRow:
+    """One exporter: where its ``render`` is, what it needs installed, and the executors it brings.
+
+    ``suffix``: of the main file; further files are written beside it under their own suffixes.
+    """
+
+    target: str
+    summary: str
+    suffix: str
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    options: tuple[Option, ...] = ()
+    executors: Mapping[str, ExecutorRow] = field(default_factory=dict)
+
+    def missing(self) -> str | None:
+        """Why the exporter cannot run here and what to install, or None."""
+        return ExecutorRow(self.target, self.summary, self.requires, self.extra).missing()
+
+    def load(self) -> Render:
+        """The exporter's function. Its packages must be there."""
+        module, name = self.target.split(":")
+        loaded: Render = getattr(importlib.import_module(module), name)
+        return loaded
+
+
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "ml_dtypes")
+
+EXPORTERS: dict[str, ExporterRow] = {
+    "onnx": ExporterRow(
+        target="exporters.onnx.build:render",
+        summary="ONNX with standard operators and integer arithmetic",
+        suffix=".onnx",
+        requires=("onnx", "ml_dtypes"),
+        extra="onnx",
+        options=(
+            Option(
+                "profile",
+                ("portable", "modern"),
+                "portable",
+                "portable: opset 21, weights as base-3/base-5 bytes; modern: opset 25, INT2/INT4 weights",
+            ),
+        ),
+        executors={
+            "onnx": ExecutorRow(
+                "exporters.onnx.executor:OnnxExecutor", "ONNX Runtime on CPU", _ONNX_PACKAGES, "onnx"
+            ),
+            "onnx-reference": ExecutorRow(
+                "exporters.onnx.executor:OnnxReferenceExecutor",
+                "the reference evaluator of the onnx package: slow, a second opinion",
+                ("onnx", "ml_dtypes"),
+                "onnx",
+            ),
+        },
+    ),
+}
+
+
+def executors() -> dict[str, ExecutorRow]:
+    """Every executor by name: those of the runtime, then those the exporters bring."""
+    table = dict(EXECUTORS)
+    for row in EXPORTERS.values():
+        table.update(row.executors)
+    return table
+
+
+def open_session(program: Program, executor: str = "packed") -> Session:
+    """A session of ``program`` on any executor of ``executors()``. Raises as ``Session`` does."""
+    return Session(program, executor, executors())
+
+
+def checked_options(name: str, row: ExporterRow, given: Mapping[str, str]) -> dict[str, str]:
+    """``given`` completed with defaults. Raises InputError for an unknown option or choice."""
+    known = {option.name: option for option in row.options}
+    for key, value in given.items():
+        if key not in known:
+            wanted = ", ".join(known) or "none"
+            raise InputError(f"options of exporter {name} are: {wanted}; not {key!r}")
+        if value not in known[key].choices:
+            raise InputError(f"{key} must be one of {', '.join(known[key].choices)}, not {value!r}")
+    return {key: given.get(key, option.default) for key, option in known.items()}
+
+
+def export(
+    program: Program,
+    to: str,
+    path: str | Path,
+    table: Mapping[str, ExporterRow] | None = None,
+    **options: str,
+) -> Path:
+    """Write ``program`` in the language ``to``; returns the path of the main file.
+
+    Each file replaces its predecessor only when it is complete. Raises InputError for an unknown
+    exporter, option or choice, or a place that cannot be written, and MissingToolError when a package
+    is not installed.
+    """
+    rows = EXPORTERS if table is None else table
+    if to not in rows:
+        raise InputError(f"exporter must be one of {', '.join(rows)}, not {to!r}")
+    row = rows[to]
+    settled = checked_options(to, row, options)
+    if why := row.missing():
+        raise MissingToolError(f"exporter {to} {why}")
+    main = Path(path)
+    for suffix, content in row.load()(program, **settled).items():
+        place = main if suffix == row.suffix else main.with_suffix(suffix)
+        with atomic_write(place) as temporary:
+            temporary.write_bytes(content)
+    return main

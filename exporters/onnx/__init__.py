@@ -1,0 +1,1 @@
+"""Programs as ONNX models: standard operators, integer arithmetic, bit-exact."""

@@ -1,0 +1,74 @@
+"""The two profiles: opset, IR version, and how each stores weights of a few levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.weights import ENCODINGS, Codes, digits_per_byte, max_code
+
+if TYPE_CHECKING:
+    from exporters.onnx.graph import Graph
+
+Store = Callable[["Graph", Codes, int], str]
+"""``store(graph, codes, levels)``: emits a packed initializer and its decoding to int8 ``codes``."""
+
+
+def digit_table(levels: int) -> NDArray[np.int8]:
+    """Codes of every byte that is written, shape ``(levels ** digits, digits)``, digits per byte."""
+    digits = digits_per_byte(levels)
+    every_byte = np.arange(levels**digits).astype(np.uint8)
+    codes = ENCODINGS["base"].unpack(every_byte, every_byte.size * digits, levels)
+    return codes.reshape(-1, digits)
+
+
+def store_base(graph: Graph, codes: Codes, levels: int) -> str:
+    """Base-``levels`` bytes looked up in a table: every ONNX Runtime reads this."""
+    digits = digits_per_byte(levels)
+    if digits == 1:
+        return graph.constant(codes, "weights")
+    packed = graph.constant(ENCODINGS["base"].pack(codes, levels), f"weights_base{levels}")
+    table = graph.constant(digit_table(levels), f"base{levels}_table")
+    indices = graph.cast(packed, np.dtype(np.int32))
+    decoded = graph.emit("Gather", table, indices, axis=0)
+    if codes.size % digits:
+        flat = graph.emit("Reshape", decoded, graph.shape(-1))
+        decoded = graph.emit("Slice", flat, graph.shape(0), graph.shape(codes.size))
+    return graph.emit("Reshape", decoded, graph.shape(*codes.shape))
+
+
+def store_sub_byte(graph: Graph, codes: Codes, levels: int) -> str:
+    """INT2 for ternary, INT4 up to 15 levels, with a Cast.
+
+    Never DequantizeLinear: ONNX Runtime turns it, before a MatMul, into a kernel that is not exact.
+    """
+    if max_code(levels) > 7:
+        return graph.constant(codes, "weights")
+    dtype: Any = ml_dtypes.int2 if levels == 3 else ml_dtypes.int4
+    return graph.cast(graph.constant(codes.astype(dtype), "weights"), np.dtype(np.int8))
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a file may use.
+
+    ``store``: how weights are written. ``byte_arithmetic``: whether Add and GreaterOrEqual take uint8,
+    which ONNX Runtime has since 1.23; the smallest type that all versions take is int32.
+    """
+
+    name: str
+    opset: int
+    ir_version: int
+    store: Store
+    byte_arithmetic: bool
+
+
+PROFILES: dict[str, Profile] = {
+    "portable": Profile("portable", 21, 10, store_base, byte_arithmetic=False),
+    "modern": Profile("modern", 25, 13, store_sub_byte, byte_arithmetic=True),
+}

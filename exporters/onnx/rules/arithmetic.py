@@ -1,0 +1,89 @@
+"""Add, Requantize and Lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from exporters.onnx.graph import Form, Graph, carrier, wide_carrier
+from runtime.ir import Node
+from runtime.ops import Add, Lookup, Op, Requantize
+from runtime.types import INT64_LIMIT, Interval
+
+
+def add(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Add in a carrier of both operands and the sum."""
+    intervals = [graph.types[name].interval for name in node.operands]
+    form = graph.arithmetic(node.type.interval, *intervals)
+    return graph.emit("Add", *(graph.read(name, form) for name in node.operands)), form
+
+
+def requantize(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Mul, Add, shift by an exact division, then Max and Min where the clip can act."""
+    op = cast(Requantize, node.op)
+    x = graph.types[node.operands[0]]
+    rank = max(1, len(x.shape))
+    rows = list(zip(op.multiplier.tolist(), op.offset.tolist(), strict=True))
+    ends = (x.interval.lo, x.interval.hi)
+    products = Interval.of(end * m for m, _ in rows for end in ends)
+    sums = Interval.of(end * m + o for m, o in rows for end in ends)
+    divisors = np.int64(1) << op.shift
+    largest = int(divisors.max())
+    attributes = Interval.of([*op.multiplier.tolist(), *op.offset.tolist(), largest])
+    remainders = Interval(sums.lo - largest, sums.hi)
+    form = wide_carrier(x.interval, products, remainders, attributes, node.type.interval)
+
+    tensor = graph.read(node.operands[0], form)
+    if (op.multiplier != 1).any():
+        tensor = graph.emit("Mul", tensor, graph.per_channel(op.multiplier, form, rank, "multiplier"))
+    if op.offset.any():
+        tensor = graph.emit("Add", tensor, graph.per_channel(op.offset, form, rank, "offset"))
+    if op.shift.any():
+        by = graph.per_channel(divisors, form, rank, "divisor")
+        tensor = _floor_divide(graph, tensor, by, sums)
+    shifted = replace(op, lo=-INT64_LIMIT, hi=INT64_LIMIT).infer(x)
+    return _clip(graph, tensor, shifted.interval, node.type.interval, form), form
+
+
+def _floor_divide(graph: Graph, dividend: str, divisor: str, interval: Interval) -> str:
+    """``dividend // divisor``. Div truncates toward zero, so a remainder is taken off first."""
+    if interval.lo < 0:
+        dividend = graph.emit("Sub", dividend, graph.emit("Mod", dividend, divisor))
+    return graph.emit("Div", dividend, divisor)
+
+
+def _clip(graph: Graph, tensor: str, exact: Interval, wanted: Interval, form: Form) -> str:
+    """``tensor`` within ``wanted``, by Max and Min where ``exact`` reaches beyond."""
+    if exact.lo < wanted.lo:
+        tensor = graph.emit("Max", tensor, graph.scalar(wanted.lo, form))
+    if exact.hi > wanted.hi:
+        tensor = graph.emit("Min", tensor, graph.scalar(wanted.hi, form))
+    return tensor
+
+
+def lookup(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Gather from the entries in use, with the channel's rows one after the other."""
+    op = cast(Lookup, node.op)
+    x = graph.types[node.operands[0]]
+    start = x.interval.lo - op.first
+    entries = x.interval.hi - x.interval.lo + 1
+    used = op.table[:, start : start + entries]
+    form = carrier(node.type.interval)
+    offsets = np.arange(used.shape[0]) * entries - x.interval.lo
+    index_form = wide_carrier(x.interval, Interval(0, used.size), Interval.of(offsets.tolist()))
+    index = graph.read(node.operands[0], index_form)
+    if offsets.any():
+        rank = max(1, len(x.shape))
+        index = graph.emit("Add", index, graph.per_channel(offsets, index_form, rank, "row"))
+    table = graph.constant(used.reshape(-1).astype(form.dtype), "table")
+    return graph.emit("Gather", table, index, axis=0), form
+
+
+RULES: dict[type[Op], Callable[[Graph, Node], tuple[str, Form]]] = {
+    Add: add,
+    Requantize: requantize,
+    Lookup: lookup,
+}

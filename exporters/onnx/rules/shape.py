@@ -1,0 +1,43 @@
+"""Reshape, Concat, and ArgMax, which leaves an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from exporters.onnx.graph import INT64, MASK, UINT8, Form, Graph, carrier
+from runtime.ir import Node
+from runtime.ops import ArgMax, Concat, Op, Reshape
+
+
+def reshape(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Reshape in whatever form the operand is held; 0 keeps the batch axis."""
+    (x,) = node.operands
+    form = graph.held(x)
+    shape = graph.shape(0, *cast(Reshape, node.op).shape)
+    return graph.emit("Reshape", graph.read(x, form), shape), form
+
+
+def concat(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Concat of masks, or in a carrier of all operands."""
+    masks = all(graph.held(name) == MASK for name in node.operands)
+    form = MASK if masks else carrier(*(graph.types[name].interval for name in node.operands))
+    return graph.emit("Concat", *(graph.read(name, form) for name in node.operands), axis=1), form
+
+
+def argmax(graph: Graph, node: Node) -> tuple[str, Form]:
+    """ArgMax takes the first of equals by default. Older ONNX Runtime has none for int64."""
+    (x,) = node.operands
+    form = carrier(graph.types[x].interval)
+    tensor = graph.read(x, form)
+    if form == INT64:
+        largest = graph.emit("ReduceMax", tensor, graph.shape(1), keepdims=1)
+        tensor = graph.cast(graph.emit("Equal", tensor, largest), UINT8.dtype)
+    return graph.emit("ArgMax", tensor, axis=1, keepdims=0), INT64
+
+
+RULES: dict[type[Op], Callable[[Graph, Node], tuple[str, Form]]] = {
+    Reshape: reshape,
+    Concat: concat,
+    ArgMax: argmax,
+}

@@ -1,0 +1,197 @@
+"""The float32 network of the same shape: what a user would otherwise ship, to compare size and speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from exporters.legalize import legalize
+from exporters.onnx.build import BATCH
+from runtime.ir import Node, Program
+from runtime.ops import (
+    Add,
+    And,
+    ArgMax,
+    Concat,
+    Conv2d,
+    Dense,
+    Lookup,
+    MaxPool,
+    Not,
+    Op,
+    Or,
+    Requantize,
+    Reshape,
+    Select,
+    SumPool,
+    Threshold,
+    Xor,
+)
+from runtime.types import TensorType
+from runtime.weights import Weights
+
+OPSET, IR_VERSION = 21, 10
+
+
+class TwinGraph:
+    """Nodes and float32 initializers of the twin; ``types`` gives shapes."""
+
+    def __init__(self, types: dict[str, TensorType]) -> None:
+        self.types = types
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """The name of a new initializer."""
+        name = f"constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def emit(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append one operator; returns the name of its output."""
+        output = output or f"{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+
+Rule = Callable[[TwinGraph, Node], None]
+
+
+def _scaled(weights: Weights) -> NDArray[np.float32]:
+    """Codes as float32, scaled so that activations neither vanish nor blow up through many layers."""
+    codes = weights.codes.astype(np.float32)
+    energy = float(np.square(codes).sum() / codes.shape[0])
+    return codes * np.float32(np.sqrt(2 / max(energy, 1)))
+
+
+def _bias(graph: TwinGraph, outputs: int) -> str:
+    return graph.constant(np.zeros(outputs, np.float32))
+
+
+def _conv(graph: TwinGraph, node: Node) -> None:
+    op = cast(Conv2d, node.op)
+    graph.emit(
+        "Conv",
+        node.operands[0],
+        graph.constant(_scaled(op.weights)),
+        _bias(graph, op.weights.shape[0]),
+        output=node.result,
+        kernel_shape=op.weights.shape[2:],
+        strides=op.stride,
+        pads=(*op.padding, *op.padding),
+        dilations=op.dilation,
+        group=op.groups,
+    )
+
+
+def _dense(graph: TwinGraph, node: Node) -> None:
+    weights = cast(Dense, node.op).weights
+    inputs = (node.operands[0], graph.constant(_scaled(weights)), _bias(graph, weights.shape[0]))
+    graph.emit("Gemm", *inputs, output=node.result, transB=1)
+
+
+def _operator(name: str) -> Rule:
+    """A rule that carries the operands over to one float32 operator."""
+    return lambda graph, node: cast(None, graph.emit(name, *node.operands, output=node.result))
+
+
+def _select(graph: TwinGraph, node: Node) -> None:
+    """A residual network adds its two branches where a gated one selects."""
+    graph.emit("Add", *node.operands[1:], output=node.result)
+
+
+def _affine(graph: TwinGraph, node: Node) -> None:
+    """A scale and an offset per channel, as a normalization layer would apply."""
+    shape = graph.types[node.operands[0]].shape
+    channels = (shape[0] if shape else 1, *(1 for _ in shape[1:]))
+    scaled = graph.emit("Mul", node.operands[0], graph.constant(np.ones(channels, np.float32)))
+    offset = graph.constant(np.zeros(channels, np.float32))
+    graph.emit("Add", scaled, offset, output=node.result)
+
+
+def _pool(name: str) -> Rule:
+    def rule(graph: TwinGraph, node: Node) -> None:
+        op = cast(MaxPool | SumPool, node.op)
+        if 2 * max(op.padding) > min(op.kernel):
+            pads = graph.constant(np.array((0, 0, *op.padding) * 2, np.int64))
+            source, padding = graph.emit("Pad", node.operands[0], pads), (0, 0)
+        else:
+            source, padding = node.operands[0], op.padding
+        window: dict[str, Any] = {"kernel_shape": op.kernel, "strides": op.stride}
+        graph.emit(name, source, output=node.result, pads=(*padding, *padding), **window)
+
+    return rule
+
+
+def _reshape(graph: TwinGraph, node: Node) -> None:
+    shape = graph.constant(np.array((0, *cast(Reshape, node.op).shape), np.int64))
+    graph.emit("Reshape", node.operands[0], shape, output=node.result)
+
+
+def _concat(graph: TwinGraph, node: Node) -> None:
+    graph.emit("Concat", *node.operands, output=node.result, axis=1)
+
+
+def _argmax(graph: TwinGraph, node: Node) -> None:
+    index = graph.emit("ArgMax", node.operands[0], axis=1, keepdims=0)
+    graph.emit("Cast", index, output=node.result, to=TensorProto.FLOAT)
+
+
+RULES: dict[type[Op], Rule] = {
+    Conv2d: _conv,
+    Dense: _dense,
+    Threshold: _operator("Relu"),
+    Or: _operator("Add"),
+    And: _operator("Mul"),
+    Xor: _operator("Sub"),
+    Not: _operator("Neg"),
+    Select: _select,
+    Add: _operator("Add"),
+    Requantize: _affine,
+    Lookup: _affine,
+    MaxPool: _pool("MaxPool"),
+    SumPool: _pool("AveragePool"),
+    ArgMax: _argmax,
+    Reshape: _reshape,
+    Concat: _concat,
+}
+
+
+def float32_twin(program: Program) -> onnx.ModelProto:
+    """The float32 network with the layers of ``program``: Conv, Gemm, Relu for Threshold, Add for skips.
+
+    Inputs and outputs are float32 ``(batch, *shape)`` under the program's names. Its results mean
+    nothing; its layers, parameters and multiply-accumulates are those of the program. Raises
+    ProgramError for an op that has no rule and does not decompose.
+    """
+    legal = legalize(program, RULES, "the float32 twin")
+    graph = TwinGraph(legal.types | program.types)
+    for node in legal.nodes:
+        RULES[type(node.op)](graph, node)
+    body = helper.make_graph(
+        graph.nodes,
+        f"{program.name} in float32",
+        [_float_info(spec.name, spec.type) for spec in program.inputs],
+        [_float_info(name, graph.types[name]) for name in program.outputs],
+        graph.initializers,
+    )
+    opset = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(body, opset_imports=opset, ir_version=IR_VERSION, producer_name="gatefold")
+
+
+def twin_runner(model: onnx.ModelProto, image: NDArray[Any]) -> Callable[[], object]:
+    """A call that runs a twin of one input on ``image`` (batch, *shape), in one thread of ONNX Runtime."""
+    from exporters.onnx.executor import open_model
+
+    session = open_model(model.SerializeToString())
+    feeds = {model.graph.input[0].name: image.astype(np.float32)}
+    return lambda: session.run(None, feeds)
+
+
+def _float_info(name: str, type_: TensorType) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, (BATCH, *type_.shape))
