@@ -1,0 +1,209 @@
+"""Cells of every op, and of a whole program: the table ``COSTS`` and what it needs.
+
+A rule gives the cells of one op from its attributes and types alone. Every formula is stated in
+docs/cost-model.md and is tested against a circuit that ``circuits`` builds gate by gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from runtime.ops import (
+    Add,
+    And,
+    ArgMax,
+    Concat,
+    Conv2d,
+    Dense,
+    Lookup,
+    MaxPool,
+    Not,
+    Op,
+    Or,
+    Requantize,
+    Reshape,
+    Select,
+    SumPool,
+    Threshold,
+    Xor,
+)
+from runtime.types import TensorType
+from toolchain.cost.cells import WIRES, Cells, Circuits, total
+from toolchain.cost.columns import (
+    CellArrays,
+    Integers,
+    Ints,
+    compare,
+    compress,
+    integers,
+    interval_bits,
+    mux_tree,
+    signed_digits,
+    sum_over,
+)
+from toolchain.cost.linear import comparators, linear, window_taps
+
+Rule = Callable[..., Circuits]
+"""``rule(op, operand types, result type)``."""
+
+
+def _at_each_position(one: Cells, result: TensorType) -> Circuits:
+    """Circuits of an elementwise op from the cells of one position of all its channels."""
+    return Circuits(one * (result.size // result.channels), one)
+
+
+def _linear(op: Op, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    return linear(op, operands[0])[0]
+
+
+def _bitwise(cell: str) -> Rule:
+    def rule(op: Op, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+        common = min(x.bits for x in operands)
+        return _at_each_position(Cells({cell: common * result.channels}), result)
+
+    return rule
+
+
+def _not(op: Not, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    return _at_each_position(Cells({"not": operands[0].bits * result.channels}), result)
+
+
+def _select(op: Select, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    condition = operands[0].interval
+    if condition.lo == condition.hi:
+        return WIRES
+    return _at_each_position(Cells({"mux": result.bits * result.channels}), result)
+
+
+def _threshold(op: Threshold, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    (x,) = operands
+    ends = (integers(np.full(x.channels, end, object)) for end in (x.interval.lo, x.interval.hi))
+    offset = integers(np.full(x.channels, 1 << (x.bits - 1) if x.interval.signed else 0, object))
+    cells, alive = comparators(op, *ends, offset, integers(np.full(x.channels, x.bits)))
+    signs = int(alive.sum()) if x.interval.signed else 0
+    return _at_each_position(sum_over(cells, 1) + Cells({"not": signs}), result)
+
+
+def larger(bits: int) -> Cells:
+    """Comparator ``a >= b`` of two words: an XOR tells whether a bit decides, a MUX passes the verdict."""
+    return Cells({"xor": bits - 1, "mux": bits - 1, "not": 1, "or": 1})
+
+
+def _maximum(x: TensorType) -> Cells:
+    if x.bits == 1:
+        return Cells({"and" if x.interval.signed else "or": 1})
+    return larger(x.bits) + Cells({"mux": x.bits})
+
+
+def _max_pool(op: MaxPool, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    (x,) = operands
+    rows, columns = (window_taps(x.shape[1 + a], op.kernel[a], op.stride[a], op.padding[a]) for a in (0, 1))
+    everywhere = int(rows.sum()) * int(columns.sum()) - len(rows) * len(columns)
+    once = int(rows.any(axis=0).sum()) * int(columns.any(axis=0).sum()) - 1
+    one = _maximum(x) * x.channels
+    return Circuits(one * everywhere, one * once)
+
+
+def _add(op: Add, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    heights = np.zeros((1, max(x.bits for x in operands)), np.int64)
+    constant, signs = 0, 0
+    for x in operands:
+        heights[0, : x.bits] += 1
+        constant -= (1 << (x.bits - 1)) * x.interval.signed
+        signs += x.interval.signed
+    tree = compress(heights, integers([constant]), result.bits)
+    one = sum_over(tree, result.channels) + Cells({"not": signs * result.channels})
+    return _at_each_position(one, result)
+
+
+def _requantize(op: Requantize, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    (x,) = operands
+    multiplier, offset, shift = (integers(a) for a in (op.multiplier, op.offset, op.shift))
+    ends = multiplier * x.interval.lo + offset, multiplier * x.interval.hi + offset
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    bits = interval_bits(low, high)
+    positive, negative = signed_digits(multiplier)
+    digits = positive | negative
+    top, below = 1 << (x.bits - 1), (1 << (x.bits - 1)) - 1
+    inverted = positive * top + negative * below if x.interval.signed else negative * (top + below)
+    heights = np.zeros((multiplier.size, int(bits.max()) + x.bits), np.int64)
+    for column in range(int(bits.max())):
+        heights[:, column : column + x.bits] += ((digits >> column) & 1).astype(np.int64)[:, None]
+    product = compress(heights, offset - inverted, bits)
+    signs = (x.bits - x.interval.signed) * (negative != 0) + x.interval.signed * (positive != 0)
+    product["not"] = product["not"] + signs.astype(np.int64)
+    varies = np.clip(low >> shift, op.lo, op.hi) != np.clip(high >> shift, op.lo, op.hi)
+    clip = _clip(op, low >> shift, high >> shift, result.bits)
+    return _at_each_position(sum_over(product, varies) + sum_over(clip, varies), result)
+
+
+def _clip(op: Requantize, low: Integers, high: Integers, bits: int) -> CellArrays:
+    """Comparators with both ends, and per bit of the result one gate for each end that is needed."""
+    signed = (low < 0).astype(bool)
+    width = interval_bits(low, high)
+    bias = np.where(signed, 2 ** (width - 1), 0)
+    above, below = (high > op.hi).astype(bool), (low < op.lo).astype(bool)
+    ones = [(end & ((1 << bits) - 1)).bit_count() for end in (op.hi, op.lo)]
+    cells: CellArrays = {"not": ((above | below) & signed).astype(np.int64)}
+    for least, needed in ((op.hi + 1, above), (op.lo, below)):
+        tests = compare(np.where(needed, least + bias, 1), width, needed)
+        cells = {name: cells.get(name, 0) + tests.get(name, 0) for name in ("and", "or", "not")}
+    cells["or"] = cells["or"] + above * ones[0] + below * ones[1]
+    cells["and"] = cells["and"] + above * (bits - ones[0]) + below * (bits - ones[1])
+    cells["not"] = cells["not"] + above * (ones[0] < bits) + below * (ones[1] > 0)
+    return cells
+
+
+def truth_table(op: Lookup, row: int, x: TensorType, result: TensorType) -> Ints:
+    """Bit planes of one table row over the low bits of ``x``: (result bits, 2**k), where ``2**k`` values
+    hold the interval of ``x``, so that its higher bits say nothing new. Unused codes repeat the last."""
+    span = x.interval.hi - x.interval.lo
+    codes = 1 << span.bit_length()
+    steps = (np.arange(codes) - x.interval.lo % codes) % codes
+    entries = op.table[row][np.minimum(steps, span) + (x.interval.lo - op.first)]
+    return (entries[None, :] >> np.arange(result.bits)[:, None]) & 1
+
+
+def _lookup(op: Lookup, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    rows = [mux_tree(truth_table(op, row, operands[0], result)) for row in range(len(op.table))]
+    one = rows[0] * result.channels if len(rows) == 1 else total(rows)
+    return _at_each_position(one, result)
+
+
+def _argmax(op: ArgMax, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    """A tournament of neighbours: round ``r`` chooses ``r`` index bits and appends one."""
+    (x,) = operands
+    cells, players, rounds = WIRES.parallel, x.size, 0
+    while players > 1:
+        matches, last = players // 2, players == 2
+        match = larger(x.bits) + Cells({"mux": rounds + (0 if last else x.bits), "not": 1})
+        cells += match * matches
+        players, rounds = players - matches, rounds + 1
+    return Circuits(cells, cells)
+
+
+def _wires(op: Op, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    return WIRES
+
+
+COSTS: dict[type[Op], Rule] = {
+    Conv2d: _linear,
+    Dense: _linear,
+    SumPool: _linear,
+    Threshold: _threshold,
+    Or: _bitwise("or"),
+    And: _bitwise("and"),
+    Xor: _bitwise("xor"),
+    Not: _not,
+    Select: _select,
+    Add: _add,
+    Requantize: _requantize,
+    Lookup: _lookup,
+    MaxPool: _max_pool,
+    ArgMax: _argmax,
+    Reshape: _wires,
+    Concat: _wires,
+}
+"""One rule per op; an op without a row is costed through its ``decompose``."""

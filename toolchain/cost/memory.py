@@ -1,0 +1,160 @@
+"""The activation arena: what each value takes, how long it lives, and where it is placed.
+
+A value of ``n`` elements of ``b`` bits is stored as ``b`` planes of ``ceil(n / 8)`` bytes. Accumulators on
+their way to a Threshold are never stored, and a Reshape is another name of its operand. Offsets are planned
+once, largest buffer first, each into the smallest gap that holds it (greedy by size: Pisarchyk and Lee,
+"Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.ir import Program
+from runtime.ops import MaxPool, Reshape, Threshold
+from runtime.types import TensorType
+from toolchain.cost.linear import LINEAR
+
+
+def stored_bytes(type_: TensorType) -> int:
+    """Bytes of one value as bit planes."""
+    return type_.bits * -(-type_.size // 8)
+
+
+def sole_readers(program: Program) -> dict[str, int]:
+    """Index of the node that reads a value, for values read exactly once and not returned."""
+    reads: dict[str, list[int]] = {name: [] for name in program.types}
+    for index, node in enumerate(program.nodes):
+        for operand in node.operands:
+            reads[operand].append(index)
+    kept = set(program.outputs)
+    return {name: at[0] for name, at in reads.items() if len(at) == 1 and name not in kept}
+
+
+def fused(program: Program) -> dict[str, int]:
+    """Values that are never stored, with the index of the Threshold that consumes them as they appear.
+
+    They are the result of a Conv2d, Dense or SumPool that only a Threshold reads, directly or through a
+    MaxPool that nothing else reads.
+    """
+    readers = sole_readers(program)
+    found: dict[str, int] = {}
+    for node in program.nodes:
+        chain, value = [], node.result
+        if type(node.op) not in LINEAR:
+            continue
+        while (index := readers.get(value)) is not None:
+            chain.append(value)
+            reader = program.nodes[index]
+            if isinstance(reader.op, Threshold):
+                found |= dict.fromkeys(chain, index)
+            if not isinstance(reader.op, MaxPool) or len(chain) == 2:
+                break
+            value = reader.result
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Place of one stored value: bytes ``offset .. offset + size`` while nodes ``birth .. death`` run.
+
+    Inputs are born at -1; outputs die at ``len(nodes)``. Both ends are included, so that a node never
+    writes over what it reads. ``names``: the value and its reshaped aliases.
+    """
+
+    names: tuple[str, ...]
+    size: int
+    birth: int
+    death: int
+    offset: int = 0
+
+    def lives_with(self, other: Buffer) -> bool:
+        """Whether both are live at one time."""
+        return self.birth <= other.death and other.birth <= self.death
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Placed buffers; ``arena_bytes`` holds them all.
+
+    ``live_bytes``: the most that is live at one time, which no plan can go below. ``peak``: name of the
+    node (or input) that runs then.
+    """
+
+    buffers: tuple[Buffer, ...]
+    arena_bytes: int
+    live_bytes: int
+    peak: str
+
+
+def _lifetimes(program: Program) -> list[Buffer]:
+    """One buffer per stored value, not yet placed, in order of birth."""
+    unstored, last = fused(program), program.last_uses()
+    for node in program.nodes:
+        if node.result in unstored:  # what feeds it is read until its Threshold is done
+            for operand in node.operands:
+                last[operand] = max(last[operand], unstored[node.result])
+    types = program.types
+    owner = {v.name: v.name for v in program.inputs}
+    births = {v.name: -1 for v in program.inputs}
+    for index, node in enumerate(program.nodes):
+        if isinstance(node.op, Reshape):
+            owner[node.result] = owner[node.operands[0]]
+        else:
+            owner[node.result] = node.result
+            births[node.result] = index
+    names: dict[str, list[str]] = {}
+    for name, first in owner.items():
+        names.setdefault(first, []).append(name)
+    return [
+        Buffer(
+            tuple(names[first]),
+            stored_bytes(types[first]),
+            birth,
+            max(birth, *(last[name] for name in names[first])),
+        )
+        for first, birth in births.items()
+        if first not in unstored
+    ]
+
+
+def _place(buffer: Buffer, placed: list[Buffer]) -> Buffer:
+    """``buffer`` at the start of the smallest gap between its live neighbours, or after them."""
+    neighbours = sorted((b for b in placed if b.lives_with(buffer)), key=lambda b: b.offset)
+    end, gaps = 0, []
+    for other in neighbours:
+        if other.offset - end >= buffer.size:
+            gaps.append((other.offset - end, end))
+        end = max(end, other.offset + other.size)
+    offset = min(gaps)[1] if gaps else end
+    return Buffer(buffer.names, buffer.size, buffer.birth, buffer.death, offset)
+
+
+def _busiest(buffers: list[Buffer], steps: int) -> tuple[int, int]:
+    """Most bytes live at one time, and the first step (-1 for the inputs) when they are."""
+    changes = [0] * (steps + 3)
+    for buffer in buffers:
+        changes[buffer.birth + 1] += buffer.size
+        changes[buffer.death + 2] -= buffer.size
+    most, at, live = 0, -1, 0
+    for step, change in enumerate(changes):
+        live += change
+        if live > most:
+            most, at = live, step - 1
+    return most, at
+
+
+def plan(program: Program) -> MemoryPlan:
+    """The arena of a program."""
+    waiting = _lifetimes(program)
+    placed: list[Buffer] = []
+    for buffer in sorted(waiting, key=lambda b: (-b.size, b.birth, b.names)):
+        placed.append(_place(buffer, placed))
+    live, step = _busiest(waiting, len(program.nodes))
+    peak = program.inputs[0].name if step < 0 else program.nodes[step].result
+    return MemoryPlan(
+        tuple(sorted(placed, key=lambda b: (b.birth, b.names))),
+        max((b.offset + b.size for b in placed), default=0),
+        live,
+        peak,
+    )

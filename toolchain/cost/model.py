@@ -1,0 +1,172 @@
+"""The report: what a program costs, layer by layer, in total, and against devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.ir import Program
+from toolchain.cost.cells import WIRES, Cells, Circuits
+from toolchain.cost.memory import MemoryPlan, plan
+from toolchain.cost.nodes import Constants, NodeCost, node_costs
+from toolchain.cost.skips import skip_table
+from toolchain.devices import Logic, Needs, Verdict, find, judge
+
+CODE_BASE_BYTES = 128
+CODE_OP_BYTES = 128
+CODE_NODE_BYTES = 16
+STACK_BYTES = 256
+"""Call frames and the accumulators of one output position: what RAM holds beside the arena."""
+
+
+def code_bytes(program: Program) -> int:
+    """Estimated machine code: a base, one routine per kind of op, one call per node.
+
+    An estimate, not a measurement: ternary MLPs of three layers compile to 296-616 bytes on Cortex-M,
+    RISC-V and AVR, where this says 608.
+    """
+    kinds = {node.op.name for node in program.nodes}
+    return CODE_BASE_BYTES + CODE_OP_BYTES * len(kinds) + CODE_NODE_BYTES * len(program.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sums over all layers, and what only the whole has: arena, code, flash, RAM (bytes)."""
+
+    parameters: int
+    nonzero: int
+    macs: int
+    bops: int
+    constants: Constants
+    circuits: Circuits
+    arena_bytes: int
+    code_bytes: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """Constants and estimated code."""
+        return self.constants.bytes + self.code_bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """Arena and stack."""
+        return self.arena_bytes + STACK_BYTES
+
+    @property
+    def float32_bytes(self) -> int:
+        """The same weights and biases as 32-bit floats."""
+        return 4 * self.parameters
+
+    @property
+    def compression(self) -> float:
+        """float32 bytes over the bytes of the constants (0 where there are none)."""
+        return self.float32_bytes / self.constants.bytes if self.constants.bytes else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Costs of one program. ``devices``: verdict by device name. ``skip_cost``: plain JSON."""
+
+    program: str
+    layers: tuple[NodeCost, ...]
+    total: Total
+    memory: MemoryPlan
+    devices: Mapping[str, Verdict]
+    skip_cost: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON; its keys are part of the interface."""
+        return {
+            "program": self.program,
+            "layers": [_layer_json(layer) for layer in self.layers],
+            "total": _total_json(self.total),
+            "memory": {
+                "peak": self.memory.peak,
+                "live_bytes": self.memory.live_bytes,
+                "buffers": [
+                    {
+                        "values": list(b.names),
+                        "offset": b.offset,
+                        "bytes": b.size,
+                        "live": [b.birth, b.death],
+                    }
+                    for b in self.memory.buffers
+                ],
+            },
+            "devices": {name: verdict.to_json() for name, verdict in self.devices.items()},
+            "skip_cost": dict(self.skip_cost),
+        }
+
+
+def _costs_json(cost: NodeCost | Total) -> dict[str, Any]:
+    return {
+        "parameters": cost.parameters,
+        "nonzero": cost.nonzero,
+        "macs": cost.macs,
+        "bops": cost.bops,
+        "gates": cost.circuits.parallel.to_json(),
+        "gates_one_position": cost.circuits.one_position.to_json(),
+        "lut6": cost.circuits.parallel.lut6,
+        "lut6_one_position": cost.circuits.one_position.lut6,
+        "weight_bytes": cost.constants.weight_bytes,
+        "threshold_bytes": cost.constants.threshold_bytes,
+        "lookup_bytes": cost.constants.lookup_bytes,
+        "bias_bytes": cost.constants.bias_bytes,
+    }
+
+
+def _layer_json(layer: NodeCost) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "op": layer.op,
+        "layer": layer.layer,
+        "shape": list(layer.type.shape),
+        "bits": layer.type.bits,
+        **_costs_json(layer),
+        "activation_bytes": layer.activation_bytes,
+    }
+
+
+def _total_json(total: Total) -> dict[str, Any]:
+    return _costs_json(total) | {
+        "arena_bytes": total.arena_bytes,
+        "code_bytes": total.code_bytes,
+        "flash_bytes": total.flash_bytes,
+        "ram_bytes": total.ram_bytes,
+        "float32_bytes": total.float32_bytes,
+        "compression": round(total.compression, 2),
+    }
+
+
+def _logic(cells: Cells) -> Logic:
+    return Logic({4: cells.lut4, 6: cells.lut6}, cells["register"])
+
+
+def report(program: Program, devices: Iterable[str] = ()) -> Report:
+    """Cost of ``program``, and whether it fits each named device.
+
+    Raises InputError for an unknown device and ProgramError for an op that has no cost.
+    """
+    chosen = [find(name) for name in devices]
+    layers, memory = node_costs(program), plan(program)
+    total = Total(
+        *(
+            sum(getattr(layer, key) for layer in layers)
+            for key in ("parameters", "nonzero", "macs", "bops")
+        ),
+        constants=sum((layer.constants for layer in layers), Constants()),
+        circuits=sum((layer.circuits for layer in layers), WIRES),
+        arena_bytes=memory.arena_bytes,
+        code_bytes=code_bytes(program),
+    )
+    needs = Needs(
+        total.flash_bytes,
+        total.ram_bytes,
+        total.arena_bytes,
+        _logic(total.circuits.one_position),
+        _logic(total.circuits.parallel),
+        memory.peak,
+    )
+    verdicts = {device.name: judge(device, needs) for device in chosen}
+    return Report(program.name, layers, total, memory, verdicts, skip_table(program))
