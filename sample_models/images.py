@@ -1,0 +1,46 @@
+"""Networks for 28x28 grey images, Fashion-MNIST and MNIST (pixels 0..255): trained in minutes on a CPU."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from runtime.types import Interval
+from toolchain.layers import ConvBlock, HEQClassifier, SkipBlock, set_precision
+from toolchain.models import ModelRow
+
+
+def build(*, skip: str, width: int, levels: int, bits: int, rule: str, twin: bool) -> nn.Module:
+    """Stages of 14x14 and 7x7 positions, a skip block in each, a classifier on 3x3 positions.
+
+    ``skip``: a row of ``SKIPS``. ``width``: channels of the first stage, doubled in the second.
+    ``levels``: of the weights. ``bits``: of the activations. ``rule``: a row of ``STEP_RULES``. ``twin``:
+    the float32 twin, with real weights, ReLU, and an added skip in place of a logic one.
+    """
+    block = {"levels": levels, "rule": rule, "bits": bits, "kind": "relu" if twin else "codes"}
+    if twin and skip != "none":
+        skip = "add"
+    model = nn.Sequential(
+        ConvBlock(1, width, pool=2, **block),
+        SkipBlock(ConvBlock(width, width, **block), skip, bits),
+        ConvBlock(width, 2 * width, pool=2, **block),
+        SkipBlock(ConvBlock(2 * width, 2 * width, **block), skip, bits),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        HEQClassifier(2 * width * 3 * 3, 10, levels, rule, input_max=(1 << bits) - 1),
+    )
+    set_precision(model, "float" if twin else "quantized")
+    return model
+
+
+def _row(name: str, skip: str, summary: str) -> ModelRow:
+    options = {"skip": skip, "width": 32, "levels": 3, "bits": 1, "rule": "quantile-span", "twin": False}
+    return ModelRow(name, summary, build, (1, 28, 28), Interval(0, 255), "fashion-mnist", options)
+
+
+MODELS: dict[str, ModelRow] = {
+    row.name: row
+    for row in (
+        _row("ornet-mini", "or", "ternary weights, binary activations, OR skips; 28x28 images"),
+        _row("muxnet-mini", "mux", "ternary weights, binary activations, multiplexed skips; 28x28 images"),
+    )
+}

@@ -1,0 +1,82 @@
+"""Models by name: what the entry-point group ``gatefold.models`` offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from torch import nn
+
+from runtime.errors import InputError
+from runtime.types import Interval
+
+GROUP = "gatefold.models"
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One row of a model table.
+
+    ``builder``: called with every option as a keyword; returns the network. ``input_shape``: without the
+    batch. ``input_interval``: the raw integers it takes. ``dataset``: what it is trained on by default.
+    ``options``: defaults, whose types are those that ``build`` accepts.
+    """
+
+    name: str
+    summary: str
+    builder: Callable[..., nn.Module]
+    input_shape: tuple[int, ...]
+    input_interval: Interval
+    dataset: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, **options: Any) -> nn.Module:
+        """The untrained network. Raises InputError for an unknown option or one of the wrong type."""
+        for key, value in options.items():
+            if key not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise InputError(f"options of model {self.name!r} are {known}, not {key!r}")
+            wanted = type(self.options[key])
+            if type(value) is not wanted:
+                raise InputError(
+                    f"option {key!r} of model {self.name!r} must be {wanted.__name__}, not {value!r}"
+                )
+        return self.builder(**{**self.options, **options})
+
+
+def models() -> dict[str, ModelRow]:
+    """Every installed model by name, from each table in the entry-point group ``gatefold.models``.
+
+    Raises InputError when a table cannot be loaded, is no table of models, or a name occurs twice.
+    """
+    rows: dict[str, ModelRow] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+        for name, row in _table(entry.name, entry.value, entry.load).items():
+            if name in rows and rows[name] is not row:
+                raise InputError(f"model names must be unique, {name!r} of {entry.value} is taken")
+            rows[name] = row
+    return rows
+
+
+def model_row(name: str) -> ModelRow:
+    """The model of that name. Raises InputError listing the known ones."""
+    rows = models()
+    if name not in rows:
+        known = ", ".join(rows) or f"those of installed packages, and none has entry points {GROUP}"
+        raise InputError(f"model must be one of {known}, not {name!r}")
+    return rows[name]
+
+
+def _table(name: str, value: str, load: Callable[[], Any]) -> dict[str, ModelRow]:
+    try:
+        table = load()
+    except Exception as error:  # whatever a foreign package raises on import
+        raise InputError(
+            f"entry point {name!r} of {GROUP} must load, but {value} raises {type(error).__name__}: "
+            f"{error}; repair or uninstall that package"
+        ) from error
+    if not isinstance(table, dict) or not all(isinstance(row, ModelRow) for row in table.values()):
+        raise InputError(f"entry point {name!r} of {GROUP} must name a dict of ModelRow, not {value}")
+    return table
