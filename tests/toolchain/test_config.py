@@ -1,0 +1,193 @@
+"""Recipes: reading, overriding, and the one line each mistake gives."""
+
+import tomllib
+
+import pytest
+
+from runtime.errors import InputError
+from toolchain.config import Recipe, StepUpdate, load_recipe, override, shipped_recipes
+
+TEXT = """
+name = "small"
+model = "ornet-digits"
+dataset = "digits"
+seed = 7
+
+[options]
+width = 8
+
+[[phases]]
+name = "pretrain"
+epochs = 2
+precision = "float"
+learning_rate = 0.01
+batch_size = 64
+
+[[phases]]
+name = "qat"
+epochs = 6
+precision = "quantized"
+learning_rate = 0.01
+batch_size = 64
+schedule = "cosine"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Recipe:
+    (tmp_path / "small.toml").write_text(TEXT)
+    return load_recipe(tmp_path / "small.toml")
+
+
+def test_a_recipe_is_read_with_its_defaults(recipe):
+    assert (recipe.model, recipe.seed, recipe.epochs, recipe.keep) == ("ornet-digits", 7, 8, "last")
+    assert recipe.options == {"width": 8}
+    assert [phase.precision for phase in recipe.phases] == ["float", "quantized"]
+    assert recipe.phases[0].schedule == "constant"
+    assert recipe.step.every == "epoch"
+
+
+def test_a_recipe_survives_json_unchanged(recipe):
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_assignments_reach_every_part_of_a_recipe(recipe):
+    changed = override(
+        recipe,
+        [
+            "seed=3",
+            "phases.qat.epochs=20",
+            "phases.0.learning_rate = 0.5",
+            "options.skip=mux",
+            "options.levels=5",
+            "augmentation.flip=true",
+            "optimizer.kind=sgd",
+            "step.every=2",
+        ],
+    )
+    assert changed.seed == 3
+    assert [phase.epochs for phase in changed.phases] == [2, 20]
+    assert changed.phases[0].learning_rate == 0.5
+    assert changed.options == {"width": 8, "skip": "mux", "levels": 5}
+    assert changed.augmentation.flip is True
+    assert changed.optimizer.kind == "sgd"
+    assert changed.step.every == 2
+    assert recipe.seed == 7, "the original is not touched"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("seed", "--set must be key=value, not 'seed'"),
+        ("=3", "--set must be key=value, not '=3'"),
+        (
+            "optimizer.kindd=sgd",
+            "--set: unknown key 'optimizer.kindd'; did you mean 'kind'? "
+            "(keys: kind, momentum, weight_decay)",
+        ),
+        (
+            "phases.qta.epochs=2",
+            "--set: unknown key 'phases.qta.epochs'; did you mean 'qat'? (keys: pretrain, qat, 0, 1)",
+        ),
+        ("seed.low=2", "--set: unknown key 'seed.low'"),
+        ("phases.0=2", "--set: unknown key 'phases.0'; did you mean '0'? (keys: pretrain, qat, 0, 1)"),
+        ("seed=-1", "--set: seed: input should be greater than or equal to 0, not -1"),
+        (
+            "seed=one",
+            "--set: seed: input should be a valid integer, unable to parse string as an integer, not 'one'",
+        ),
+        (
+            "phases.qat.precision=half",
+            "--set: phases.1.precision: input should be 'float' or 'quantized', not 'half'",
+        ),
+        (
+            "phases.qat.learning_rate=nan",
+            "--set: phases.1.learning_rate: input should be a finite number, not nan",
+        ),
+        ("phases.qat.name=pretrain", "--set: phase names must differ, not pretrain, pretrain"),
+        ("keep=best", "--set: keep = 'best' needs a validation share above 0"),
+        (
+            "step.every=sometimes",
+            "--set: step.every: input should be 'batch', 'epoch' or 'never', not 'sometimes'",
+        ),
+    ],
+)
+def test_a_wrong_assignment_is_told_in_one_line(recipe, assignment, message):
+    with pytest.raises(InputError) as caught:
+        override(recipe, [assignment])
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('model = "ornet-digits"\n', "", "key 'model' is missing"),
+        ("seed", "sead", "unknown key 'sead'; did you mean 'seed'? (keys: name, summary, model,"),
+        (
+            "schedule",
+            "shedule",
+            "unknown key 'phases.1.shedule'; did you mean 'schedule'? (keys: name, epochs,",
+        ),
+        ("epochs = 2", "epochs = 0", "phases.0.epochs: input should be greater than or equal to 1, not 0"),
+        ("[options]", "[options", "is not valid TOML: "),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(tmp_path, old, new, message):
+    path = tmp_path / "wrong.toml"
+    path.write_text(TEXT.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_recipe(str(path))
+    assert str(caught.value).startswith(f"recipe {path}")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_told_in_one_line(tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is not valid TOML"):
+        load_recipe(path)
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones():
+    with pytest.raises(InputError) as caught:
+        load_recipe("digit-ternary")
+    assert "recipe must be a TOML file or one of digits-float, digits-mux," in str(caught.value)
+    assert str(caught.value).endswith("not 'digit-ternary'; did you mean 'digits-ternary'?")
+
+
+@pytest.mark.parametrize(("total", "epochs"), [(2, [1, 1]), (4, [1, 3]), (8, [2, 6]), (17, [4, 13])])
+def test_epochs_are_shared_out_in_proportion(recipe, total, epochs):
+    assert [phase.epochs for phase in recipe.with_epochs(total).phases] == epochs
+
+
+def test_fewer_epochs_than_phases_are_refused(recipe):
+    with pytest.raises(
+        InputError, match="recipe 'small' has 2 phases and needs at least as many epochs, not 1"
+    ):
+        recipe.with_epochs(1)
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs"),
+    [("batch", [0, 1, 2, 3, 4]), ("epoch", [0, 1, 2, 3, 4]), ("never", [0]), (2, [0, 2, 4])],
+)
+def test_steps_are_updated_as_often_as_the_recipe_says(every, epochs):
+    update = StepUpdate(every=every)
+    assert [epoch for epoch in range(5) if update.before_epoch(epoch)] == epochs
+
+
+def test_shipped_recipes_are_toml_files_named_like_themselves():
+    files = shipped_recipes()
+    assert set(files) >= {
+        "digits-float",
+        "digits-mux",
+        "digits-quinary",
+        "digits-ternary",
+        "fashion-float",
+        "fashion-mux",
+        "fashion-or",
+    }
+    for name, file in files.items():
+        assert tomllib.loads(file.read_text())["name"] == name
+        assert load_recipe(name).summary

@@ -1,0 +1,217 @@
+"""The data set table: where files are looked for, downloads, splits."""
+
+import dataclasses
+import functools
+import gzip
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+from runtime.errors import InputError
+from runtime.types import Interval
+from toolchain.data import DATASETS, Dataset, load, validation_split
+from toolchain.data.download import RemoteFile, cache_dir, download
+from toolchain.data.sources import FASHION_MNIST
+
+
+def idx_bytes(array):
+    header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
+    return header + array.tobytes()
+
+
+def write_idx_set(directory):
+    """A tiny data set in the official layout of the four IDX files."""
+    directory.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 10)):
+        images = random.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = np.arange(count, dtype=np.uint8) % 10
+        (directory / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images), mtime=0))
+        (directory / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels), mtime=0))
+
+
+@pytest.fixture(autouse=True)
+def private_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("GATEFOLD_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_digits_come_with_the_install_and_are_split_by_class():
+    digits = load("digits")
+    assert digits.train_images.shape == (1438, 1, 8, 8)
+    assert digits.test_images.shape == (359, 1, 8, 8)
+    assert digits.train_images.dtype == np.uint8
+    assert digits.interval == Interval(0, 16)
+    assert np.bincount(digits.test_labels).tolist() == [36, 36, 35, 37, 36, 36, 36, 36, 35, 36]
+    content = hashlib.sha256(digits.test_images.tobytes() + digits.test_labels.tobytes()).hexdigest()
+    assert content[:16] == "aef57afdfc309c55", "the split is part of the definition of the data set"
+
+
+@pytest.mark.parametrize("given", ["data", "data/mnist"])
+def test_a_directory_may_be_the_data_sets_own_or_its_parent(tmp_path, given):
+    write_idx_set(tmp_path / "data" / "mnist")
+    mnist = load("mnist", tmp_path / given)
+    assert mnist.train_images.shape == (30, 1, 28, 28)
+    assert mnist.test_labels.tolist() == list(range(10))
+
+
+def test_the_environment_names_the_directory(tmp_path, monkeypatch):
+    write_idx_set(tmp_path / "mnist")
+    monkeypatch.setenv("GATEFOLD_DATA", str(tmp_path))
+    assert len(load("mnist").train_images) == 30
+
+
+def test_the_folder_of_one_data_set_is_never_read_as_another(tmp_path):
+    write_idx_set(tmp_path / "fashion-mnist")
+    with pytest.raises(InputError, match="data set 'mnist' is missing"):
+        load("mnist", tmp_path / "fashion-mnist")
+
+
+def test_missing_files_are_told_with_the_places_looked_at(tmp_path):
+    write_idx_set(tmp_path / "mnist")
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(InputError) as caught:
+        load("mnist", tmp_path)
+    assert str(caught.value) == (
+        f"data set 'mnist' is missing: no t10k-labels-idx1-ubyte (plain, .gz or .xz) in "
+        f"{tmp_path / 'mnist'} or {tmp_path}; give its folder with --data-dir or GATEFOLD_DATA"
+    )
+
+
+def test_an_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(
+        InputError, match="data set must be one of digits, fashion-mnist, mnist, not 'svhn'"
+    ):
+        load("svhn")
+
+
+def published(directory, base_url):
+    """The Fashion-MNIST row, but published from ``directory`` at ``base_url``."""
+    files = []
+    for file in FASHION_MNIST.files:
+        content = (directory / file.name).read_bytes()
+        files.append(RemoteFile(file.name, len(content), hashlib.sha256(content).hexdigest()))
+    return dataclasses.replace(FASHION_MNIST, base_url=base_url, files=tuple(files))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A real HTTP server on this machine that publishes a tiny data set."""
+    write_idx_set(tmp_path / "site")
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    site = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path / "site"))
+    )
+    thread = threading.Thread(target=site.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{site.server_port}/"
+    site.shutdown()
+    thread.join()
+    site.server_close()
+
+
+def test_a_missing_data_set_is_downloaded_once(tmp_path, server):
+    source = published(tmp_path / "site", server)
+    seen = []
+    dataset = source.load(None, lambda name, done, total: seen.append((name, done == total)))
+    assert len(dataset.train_images) == 30
+    assert {name for name, complete in seen if complete} == {file.name for file in source.files}
+    cached = sorted(path.name for path in (tmp_path / "cache/gatefold/fashion-mnist").iterdir())
+    assert cached == sorted(file.name for file in source.files)
+    seen.clear()
+    source.load(None, lambda *event: seen.append(event))
+    assert seen == []
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"size": 10}, {"size": 10**6}])
+def test_a_download_with_other_bytes_is_refused_and_not_kept(tmp_path, server, change):
+    right = published(tmp_path / "site", server).files[1]
+    with pytest.raises(InputError, match=r"must have \d+ bytes with SHA-256 .*; nothing is kept"):
+        download(server, dataclasses.replace(right, **change), tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_file_url_works_as_well(tmp_path):
+    write_idx_set(tmp_path / "site")
+    source = published(tmp_path / "site", (tmp_path / "site").as_uri() + "/")
+    assert len(source.load(None, None).test_images) == 10
+
+
+def test_without_a_network_one_line_says_what_is_missing_and_what_to_do(tmp_path):
+    write_idx_set(tmp_path / "site")
+    source = published(tmp_path / "site", (tmp_path / "gone").as_uri() + "/")
+    with pytest.raises(InputError) as caught:
+        source.load(None, None)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(
+        "data set 'fashion-mnist' is missing: no train-images-idx3-ubyte in "
+        f"{tmp_path / 'cache/gatefold/fashion-mnist'}, and cannot download file://"
+    )
+    assert message.endswith("give its folder with --data-dir or GATEFOLD_DATA")
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "tail"),
+    [
+        ("linux", {}, ".cache/gatefold"),
+        ("darwin", {}, "Library/Caches/gatefold"),
+        ("win32", {"LOCALAPPDATA": "/somewhere"}, "/somewhere/gatefold"),
+        ("linux", {"XDG_CACHE_HOME": "/elsewhere"}, "/elsewhere/gatefold"),
+    ],
+)
+def test_the_cache_follows_the_platform(platform, environ, tail):
+    assert cache_dir(environ, platform).as_posix().endswith(tail)
+
+
+def test_checksums_and_sizes_are_given_for_every_published_file():
+    remote = [f for source in DATASETS.values() for f in getattr(source, "files", ())]
+    assert len(remote) == 8
+    assert all(len(bytes.fromhex(file.sha256)) == 32 and file.size > 4000 for file in remote)
+
+
+def test_a_validation_split_takes_a_share_of_every_class_and_no_test_image():
+    digits = load("digits")
+    split = validation_split(digits, 0.1, seed=3)
+    assert len(split.train_images) + len(split.test_images) == len(digits.train_images)
+    share = np.bincount(split.test_labels) / np.bincount(digits.train_labels)
+    assert np.all(np.abs(share - 0.1) < 0.01)
+    together = np.concatenate([split.train_images, split.test_images]).reshape(1438, -1)
+    assert sorted(map(bytes, together)) == sorted(map(bytes, digits.train_images.reshape(1438, -1)))
+    again = validation_split(digits, 0.1, seed=3)
+    np.testing.assert_array_equal(split.test_images, again.test_images)
+    other = validation_split(digits, 0.1, seed=4)
+    assert not np.array_equal(split.test_images, other.test_images)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1])
+def test_a_validation_share_outside_the_open_interval_is_refused(share):
+    with pytest.raises(InputError, match=f"the validation share must be between 0 and 1, not {share}"):
+        validation_split(load("digits"), share, 0)
+
+
+GOOD = {
+    "name": "tiny",
+    "train_images": np.zeros((4, 1, 2, 2), np.uint8),
+    "train_labels": np.array([0, 1, 0, 1]),
+    "test_images": np.zeros((2, 1, 2, 2), np.uint8),
+    "test_labels": np.array([0, 1]),
+    "classes": ("a", "b"),
+    "interval": Interval(0, 16),
+}
+BAD = [
+    ({"train_labels": np.array([0, 1])}, "train part: one label per image is needed, not 2 for 4"),
+    ({"test_labels": np.array([0, 2])}, r"test part: labels must be within 0\.\.1, not 2"),
+    ({"test_images": np.full((2, 1, 2, 2), 17, np.uint8)}, r"pixels must be within \[0, 16\], not 17"),
+    ({"test_images": np.zeros((2, 1, 2, 3), np.uint8)}, r"one shape, not \[1, 2, 2\] and \[1, 2, 3\]"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_a_data_set_that_contradicts_itself_is_refused(change, message):
+    assert Dataset(**GOOD).shape == (1, 2, 2)
+    with pytest.raises(InputError, match=message):
+        Dataset(**(GOOD | change))

@@ -1,0 +1,173 @@
+"""The parts of the training loop: augmentation, schedules, epoch plans, warnings, recipes."""
+
+import pytest
+import torch
+from torch import nn
+
+from toolchain.config import Augmentation, Phase, Recipe, load_recipe, shipped_recipes
+from toolchain.data import DATASETS, load
+from toolchain.layers import HEQConv2d, HEQLinear, quantized_layers
+from toolchain.models import model_row
+from toolchain.training import augment, health, train
+from toolchain.training.health import LayerHealth, find_warnings, layer_health, oscillates
+from toolchain.training.plan import plan_epochs, seed_everything
+from toolchain.training.schedule import learning_rate
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_no_augmentation_is_the_identity():
+    images = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).to(torch.uint8)
+    assert augment(images, Augmentation(), generator()) is images
+
+
+def test_every_shift_occurs_and_brings_zeros_in():
+    images = torch.arange(1, 17, dtype=torch.uint8).reshape(1, 1, 4, 4).repeat(500, 2, 1, 1)
+    shifted = augment(images, Augmentation(shift=1), generator())
+    assert shifted.shape == images.shape
+    assert shifted.dtype == torch.uint8
+    padded = torch.nn.functional.pad(images[:1], (1, 1, 1, 1))
+    windows = [padded[0, :, dy : dy + 4, dx : dx + 4] for dy in range(3) for dx in range(3)]
+    counts = [sum(torch.equal(image, window) for image in shifted) for window in windows]
+    assert sum(counts) == 500
+    assert min(counts) > 30
+
+
+def test_half_of_the_images_are_mirrored():
+    images = torch.arange(12, dtype=torch.uint8).reshape(1, 1, 3, 4).repeat(400, 1, 1, 1)
+    flipped = augment(images, Augmentation(flip=True), generator())
+    mirrored = sum(torch.equal(image, images[0].flip(2)) for image in flipped)
+    kept = sum(torch.equal(image, images[0]) for image in flipped)
+    assert mirrored + kept == 400
+    assert 150 < mirrored < 250
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", [2.0, 2.0, 2.0, 2.0]),
+        ("cosine", [2.0, 1.7071, 1.0, 0.2929]),
+        ("step", [2.0, 2.0, 0.2, 0.02]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(schedule, rates):
+    phase = Phase(
+        name="qat", epochs=4, precision="quantized", learning_rate=2.0, batch_size=2, schedule=schedule
+    )
+    assert [learning_rate(phase, done) for done in (0, 0.25, 0.5, 0.75)] == pytest.approx(rates, abs=1e-4)
+
+
+def recipe(**changes):
+    phases = [
+        {"name": "pretrain", "epochs": 2, "precision": "float", "learning_rate": 0.01, "batch_size": 64},
+        {"name": "qat", "epochs": 3, "precision": "quantized", "learning_rate": 0.01, "batch_size": 64},
+        {
+            "name": "finetune",
+            "epochs": 1,
+            "precision": "quantized",
+            "learning_rate": 0.01,
+            "batch_size": 64,
+        },
+    ]
+    base = {"name": "tiny", "model": "ornet-digits", "dataset": "digits", "options": {"width": 4}}
+    return Recipe.model_validate(base | {"phases": phases, "threads": 1} | changes)
+
+
+def test_the_plan_lists_every_epoch_and_counts_updates_over_quantized_epochs():
+    plan = plan_epochs(recipe(step={"every": 2}))
+    assert [epoch.number for epoch in plan] == [0, 1, 2, 3, 4, 5]
+    assert [epoch.index for epoch in plan] == [0, 1, 0, 1, 2, 0]
+    assert [epoch.phase.name for epoch in plan] == ["pretrain"] * 2 + ["qat"] * 3 + ["finetune"]
+    assert [epoch.updates_step for epoch in plan] == [False, False, True, False, True, False]
+
+
+def test_every_epoch_draws_from_its_own_stream():
+    draws = [torch.randint(0, 1 << 30, (4,), generator=seed_everything(7, stream)) for stream in (0, 1, 0)]
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+
+
+def steps_of(recipe_, digits, directory):
+    seen = []
+    train(recipe_, digits, directory, progress=lambda e: seen.append(e.metrics) if e.metrics else None)
+    return [line["layers"]["0.conv"]["step"] for line in seen if line["layers"]]
+
+
+def test_steps_move_with_the_latent_weights_or_stay_as_the_recipe_says(tmp_path):
+    digits = load("digits")
+    assert len(set(steps_of(recipe(step={"every": "never"}), digits, tmp_path / "never"))) == 1
+    assert len(set(steps_of(recipe(step={"every": "epoch"}), digits, tmp_path / "epoch"))) == 4
+    by_batch = steps_of(recipe(step={"every": "batch"}), digits, tmp_path / "batch")
+    assert len(set(by_batch)) == 4
+
+
+def model_with_a_full_bin():
+    model = nn.Sequential(HEQConv2d(3, 8, 3), nn.Flatten(), HEQLinear(8, 4))
+    model[0].weight.data.uniform_(-1, 1)
+    model[0].step.fill_(1.5)  # thresholds at +-0.75: three quarters of the codes are 0
+    return model
+
+
+def test_a_layer_with_most_codes_in_one_bin_is_reported_once():
+    torch.manual_seed(0)
+    layers = layer_health(model_with_a_full_bin())
+    assert layers["0"].fullest > 0.6
+    assert layers["2"].fullest < 0.45
+    warnings = find_warnings(layers, [])
+    assert warnings == ["layer 0: more than half of the codes are in one bin; its step is off"]
+    line = {"layers": {path: layer.to_json() for path, layer in layers.items()}, "warnings": warnings}
+    assert find_warnings(layers, [line]) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([1, 2, 1, 2, 1], True),
+        ([5, 1, 1.2, 1, 1.2, 1], True),
+        ([1, 2, 1, 2], False),
+        ([1, 1.01, 1, 1.01, 1], False),
+        ([1, 2, 3, 4, 5], False),
+        ([1, 2, 1, 2, 3], False),
+    ],
+)
+def test_an_oscillating_step_is_recognized(steps, expected):
+    assert oscillates(steps) is expected
+
+
+def test_an_oscillating_step_is_reported_with_its_layer():
+    history = [{"layers": {"a": {"step": step}}, "warnings": []} for step in (1.0, 2.0, 1.0, 2.0)]
+    layer = LayerHealth(step=1.0, histogram=(3, 3, 3))
+    assert find_warnings({"a": layer}, history) == [
+        "layer a: the step oscillates; update it less often or lower the learning rate"
+    ]
+
+
+def test_warnings_reach_the_listener_and_the_metrics_once_per_phase(tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "FULL_BIN_SHARE", 0.3)  # even a perfect ternary histogram is above
+    events = []
+    train(recipe(), load("digits"), tmp_path / "run", progress=events.append)
+    layers = len(quantized_layers(model_row("ornet-digits").build(width=4)))
+    messages = [(event.phase, event.message) for event in events if event.message]
+    assert len(messages) == len(set(messages)) == 2 * layers
+    lines = [event.metrics for event in events if event.metrics]
+    assert [len(line["warnings"]) for line in lines] == [0, 0, layers, 0, 0, layers]
+
+
+def test_progress_counts_batches_and_epochs(tmp_path):
+    events = []
+    train(recipe(), load("digits"), tmp_path / "run", progress=events.append)
+    first = [event for event in events if event.epoch == 1]
+    assert [event.batch for event in first if not event.metrics] == list(range(1, 1438 // 64 + 1))
+    assert {(event.epochs, event.batches) for event in first if not event.metrics} == {(6, 22)}
+    assert [event.epoch for event in events if event.metrics] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_fits_its_model_and_data_set(name):
+    shipped = load_recipe(name)
+    row = model_row(shipped.model)
+    row.build(**shipped.options)
+    assert shipped.dataset == row.dataset
+    assert shipped.dataset in DATASETS

@@ -1,0 +1,354 @@
+"""Training runs: repeatable, resumable, and readable afterwards."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from runtime.errors import InputError
+from toolchain.config import Recipe, override
+from toolchain.data import load, validation_split
+from toolchain.models import model_row
+from toolchain.training import RunResult, accuracy, load_run, train
+from toolchain.training.loop import TrainingError
+
+RECIPE = {
+    "name": "tiny",
+    "model": "ornet-digits",
+    "options": {"width": 8},
+    "dataset": "digits",
+    "threads": 1,
+    "augmentation": {"shift": 1},
+    "phases": [
+        {"name": "pretrain", "epochs": 2, "precision": "float", "learning_rate": 0.01, "batch_size": 32},
+        {
+            "name": "qat",
+            "epochs": 3,
+            "precision": "quantized",
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "schedule": "cosine",
+        },
+    ],
+}
+FINISHED = ["checkpoint.pt", "metrics.jsonl", "model.pt", "recipe.json", "result.json"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return Recipe.model_validate(RECIPE)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, recipe, digits):
+    """One uninterrupted run: its directory and result. Tests only read it."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    return directory, train(recipe, digits, directory)
+
+
+def weights(directory):
+    return torch.load(directory / "model.pt", weights_only=True)
+
+
+def metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(directory, reference):
+    """Bit for bit the same weights, and the same metrics but for the time taken."""
+    ours, theirs = weights(directory), weights(reference)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    timeless = [[line | {"seconds": 0} for line in metrics(d)] for d in (directory, reference)]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_run_leaves_its_five_files_and_one_line_per_epoch(finished, recipe):
+    directory, result = finished
+    assert sorted(path.name for path in directory.iterdir()) == FINISHED
+    lines = metrics(directory)
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [line["phase"] for line in lines] == ["pretrain"] * 2 + ["qat"] * 3
+    assert lines[0]["layers"] == {}
+    layer = lines[-1]["layers"]["0.conv"]
+    assert sum(layer["histogram"]) == 8 * 9
+    assert layer["fullest"] == round(max(layer["histogram"]) / 72, 4)
+    assert lines[2]["learning_rate"] == 0.01 > lines[4]["learning_rate"] > 0
+    assert lines[-1]["accuracy"] == result.accuracy
+    assert Recipe.model_validate_json((directory / "recipe.json").read_text()) == recipe
+
+
+def test_a_result_says_what_was_run_and_how_well_it_went(finished):
+    directory, result = finished
+    assert result.accuracy > 0.5
+    assert (result.recipe, result.model, result.dataset, result.seed) == (
+        "tiny",
+        "ornet-digits",
+        "digits",
+        0,
+    )
+    assert result.options == model_row("ornet-digits").options | {"width": 8}
+    assert (result.train_samples, result.test_samples) == (1438, 359)
+    assert (result.epoch, result.epochs, result.device, result.threads) == (5, 5, "cpu", 1)
+    assert result.versions["torch"] == str(torch.__version__)
+    assert RunResult(**json.loads((directory / "result.json").read_text())) == result
+
+
+def test_a_finished_run_is_loaded_with_its_weights(finished, digits):
+    directory, result = finished
+    run = load_run(directory)
+    assert run.result == result
+    assert not run.model.training
+    assert accuracy(run.model, digits.test_images, digits.test_labels) == result.accuracy
+    assert accuracy(run.model, digits.test_images, digits.test_labels, batch=7) == result.accuracy
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, finished, recipe, digits):
+    train(recipe, digits, tmp_path / "again")
+    assert_same_run(tmp_path / "again", finished[0])
+    train(override(recipe, ["seed=1"]), digits, tmp_path / "other")
+    assert not torch.equal(
+        weights(tmp_path / "other")["0.conv.weight"], weights(finished[0])["0.conv.weight"]
+    )
+
+
+KILLED = """
+import json, sys
+from toolchain.config import Recipe
+from toolchain.data import load
+from toolchain.training import train
+
+def tell(event):
+    if event.epoch == int(sys.argv[2]) and event.batch == 10:
+        print("here", flush=True)
+        sys.stdin.read()
+
+train(Recipe.model_validate(json.loads(sys.argv[3])), load("digits"), sys.argv[1], progress=tell)
+"""
+
+
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_a_run_killed_within_an_epoch_resumes_to_the_same_weights(
+    tmp_path, finished, recipe, digits, epoch
+):
+    directory = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, str(directory), str(epoch), json.dumps(RECIPE)]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+    ) as process:
+        assert process.stdout.readline() == b"here\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (directory / "result.json").exists()
+    with pytest.raises(InputError, match=r"result\.json is missing: the run is not finished, resume it"):
+        load_run(directory)
+    epochs = []
+    train(recipe, digits, directory, resume=True, progress=lambda event: epochs.append(event.epoch))
+    assert min(epochs) == epoch, "finished epochs are not trained again"
+    assert_same_run(directory, finished[0])
+
+
+def test_an_interruption_leaves_a_consistent_directory(tmp_path, finished, recipe, digits):
+    def interrupt(event):
+        if event.epoch == 4 and event.batch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, digits, tmp_path / "run", progress=interrupt)
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["checkpoint.pt", "metrics.jsonl", "recipe.json"]
+    assert len(metrics(tmp_path / "run")) == 3
+    train(recipe, digits, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", finished[0])
+
+
+def test_a_metrics_line_written_before_the_crash_is_not_doubled(tmp_path, finished, recipe, digits):
+    def interrupt(event):
+        if event.epoch == 3 and event.batch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, digits, tmp_path / "run", progress=interrupt)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "qat", "epoch": 3, "lo')
+    train(recipe, digits, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", finished[0])
+
+
+def copy_run(source, target):
+    target.mkdir()
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def _foreign(path):
+    torch.save({"something": torch.zeros(2)}, path)
+
+
+def _pickle(path):
+    torch.save(Path("/"), path)
+
+
+DAMAGE = {
+    "truncated": (
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        "is damaged or was not written by",
+    ),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged or was not written by"),
+    "text": (lambda path: path.write_text("hello"), "is damaged or was not written by"),
+    "code": (_pickle, "is damaged or was not written by"),
+    "foreign": (_foreign, "is no checkpoint of this version of gatefold"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_checkpoint_gives_one_line(tmp_path, finished, recipe, digits, name):
+    directory = copy_run(finished[0], tmp_path / "run")
+    damage, message = DAMAGE[name]
+    damage(directory / "checkpoint.pt")
+    with pytest.raises(InputError, match=message) as caught:
+        train(recipe, digits, directory, resume=True)
+    assert str(directory / "checkpoint.pt") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, finished, recipe, digits):
+    other = override(recipe, ["seed=5"])
+    with pytest.raises(
+        InputError, match=r"recipe\.json belongs to another recipe: its seed is 0, not 5; resume with"
+    ):
+        train(other, digits, copy_run(finished[0], tmp_path / "a"), resume=True)
+    directory = copy_run(finished[0], tmp_path / "b")
+    (directory / "recipe.json").write_text(other.model_dump_json())
+    with pytest.raises(InputError, match=r"checkpoint\.pt belongs to another recipe: its seed is 0, not 5"):
+        train(other, digits, directory, resume=True)
+
+
+def test_a_run_directory_is_never_overwritten_and_never_made_by_resume(tmp_path, finished, recipe, digits):
+    with pytest.raises(
+        InputError, match="already holds a run; continue it with --resume, or choose another --out"
+    ):
+        train(recipe, digits, finished[0])
+    with pytest.raises(InputError, match=r"nothing to resume: .* holds no run; leave out --resume"):
+        train(recipe, digits, tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path, recipe, digits):
+    cases = [
+        (
+            override(recipe, ["dataset=mnist"]),
+            digits,
+            "cpu",
+            "recipe 'tiny' trains on 'mnist', not on 'digits'",
+        ),
+        (
+            override(recipe, ["model=ornet-digit"]),
+            digits,
+            "cpu",
+            "model must be one of .*, not 'ornet-digit'",
+        ),
+        (
+            override(recipe, ["options.widht=3"]),
+            digits,
+            "cpu",
+            "options of model 'ornet-digits' are .*, not 'widht'",
+        ),
+        (
+            recipe,
+            dataclasses.replace(
+                digits,
+                train_images=digits.train_images[:, :, :4],
+                test_images=digits.test_images[:, :, :4],
+            ),
+            "cpu",
+            r"takes images of shape \[1, 8, 8\] within \[0, 16\], data set 'digits' has \[1, 4, 8\] ",
+        ),
+        (recipe, digits, "abacus", "device 'abacus' is not available here; use cpu"),
+    ]
+    for wrong, dataset, device, message in cases:
+        with pytest.raises(InputError, match=message):
+            train(wrong, dataset, tmp_path / "run", device=device)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_epoch(tmp_path, recipe, digits):
+    wild = override(recipe, ["optimizer.kind=sgd", "phases.qat.learning_rate=1e30"])
+    with pytest.raises(
+        TrainingError,
+        match=r"the loss must stay finite, it became (nan|inf) in phase 'qat', epoch 1, batch \d+; "
+        r"lower phases\.qat\.learning_rate \(the last checkpoint is kept\)",
+    ):
+        train(wild, digits, tmp_path / "run")
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["progression"]["epochs"] == 2
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in checkpoint["model"].values())
+
+
+def test_the_best_epoch_is_chosen_by_validation_accuracy(tmp_path, recipe, digits):
+    best = override(recipe, ["keep=best", "validation=0.2", "phases.qat.schedule=constant"])
+    result = train(best, digits, tmp_path / "run")
+    lines = metrics(tmp_path / "run")
+    assert {line["accuracy_on"] for line in lines} == {"validation"}
+    quantized = [line for line in lines if line["precision"] == "quantized"]
+    highest = max(quantized, key=lambda line: line["accuracy"])
+    assert (result.epoch, result.validation_accuracy) == (highest["epoch"], highest["accuracy"])
+    model = load_run(tmp_path / "run").model
+    held = validation_split(digits, 0.2, seed=0)
+    assert accuracy(model, held.test_images, held.test_labels) == result.validation_accuracy
+    assert accuracy(model, digits.test_images, digits.test_labels) == result.accuracy
+    assert result.train_samples == 1438 - len(held.test_images)
+
+
+def test_a_damaged_or_missing_run_gives_one_line(tmp_path, finished):
+    with pytest.raises(InputError, match=r"no run directory at .*; gatefold train makes one"):
+        load_run(tmp_path / "none")
+    cases = [
+        ("recipe.json", lambda path: path.unlink(), r"recipe\.json is missing: this is no run directory"),
+        ("recipe.json", lambda path: path.write_text("{"), r"recipe\.json is damaged: it is not JSON"),
+        ("recipe.json", lambda path: path.write_text("{}"), r"recipe\.json: key 'name' is missing"),
+        (
+            "result.json",
+            lambda path: path.write_text("[]"),
+            r"result\.json is damaged: it must hold a JSON object",
+        ),
+        (
+            "result.json",
+            lambda path: path.write_text("{}"),
+            r"result\.json is damaged or of another version",
+        ),
+        ("model.pt", lambda path: path.unlink(), r"model\.pt is missing"),
+        (
+            "model.pt",
+            lambda path: path.write_bytes(path.read_bytes()[:-9]),
+            r"model\.pt is damaged or was not",
+        ),
+        ("model.pt", _foreign, r"model\.pt does not fit its recipe's model: .* is on one side only"),
+    ]
+    for number, (name, damage, message) in enumerate(cases):
+        directory = copy_run(finished[0], tmp_path / str(number))
+        damage(directory / name)
+        with pytest.raises(InputError, match=message) as caught:
+            load_run(directory)
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_width_are_refused_with_both_shapes(tmp_path, finished):
+    directory = copy_run(finished[0], tmp_path / "run")
+    torch.save(model_row("ornet-digits").build(width=5).state_dict(), directory / "model.pt")
+    with pytest.raises(
+        InputError, match=r"0\.conv\.weight must have shape \[8, 1, 3, 3\], not shape \[5, 1, 3, 3\]"
+    ):
+        load_run(directory)

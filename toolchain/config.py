@@ -1,0 +1,246 @@
+"""Recipes: everything that decides a training run, as one checked, frozen value.
+
+A recipe is a TOML file. Packages offer recipes by name through the entry-point group
+``gatefold.recipes``; each entry point names an importable folder of ``*.toml`` files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runtime.errors import InputError
+
+RECIPE_GROUP = "gatefold.recipes"
+
+Option = bool | int | float | str
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Optimizer(Section):
+    """``adam``, or ``sgd`` with momentum. ``weight_decay`` is the L2 factor of either."""
+
+    kind: Literal["adam", "sgd"] = "adam"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Augmentation(Section):
+    """Random changes of the training images: shift by up to ``shift`` pixels, left-right ``flip``."""
+
+    shift: Annotated[int, Field(ge=0, le=16)] = 0
+    flip: bool = False
+
+
+class StepUpdate(Section):
+    """When the quantizers' steps are set anew from the quantiles of the latent weights.
+
+    ``every``: ``"batch"``, ``"epoch"``, a number of epochs, or ``"never"``. In each case the first
+    quantized epoch starts with an update, so ``"never"`` freezes the steps of the pre-trained weights.
+    """
+
+    every: Literal["batch", "epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
+
+    def before_epoch(self, quantized_epoch: int) -> bool:
+        """Whether the steps change before the ``quantized_epoch``-th (from 0) quantized epoch."""
+        if quantized_epoch == 0 or self.every in {"batch", "epoch"}:
+            return True
+        return isinstance(self.every, int) and quantized_epoch % self.every == 0
+
+
+class Phase(Section):
+    """A stretch of training at one precision.
+
+    ``schedule`` moves the learning rate within the phase, batch by batch: ``constant``, ``cosine``
+    (to zero), or ``step`` (times 0.1 after half and after three quarters of the phase).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    epochs: Annotated[int, Field(ge=1)]
+    precision: Literal["float", "quantized"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+
+
+class Recipe(Section):
+    """One training run: a model and its options, a data set, and the phases of training.
+
+    ``keep`` chooses the final weights: those of the ``last`` epoch, or of the ``best`` epoch of the last
+    phase's precision, by accuracy on a ``validation`` share of the training images, never on test images.
+    ``threads`` is the number of CPU threads, 0 for PyTorch's choice. Sums depend on it, so a recipe that
+    fixes it gives the same weights on machines with any number of cores.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    summary: str = ""
+    model: str
+    options: dict[str, Option] = {}
+    dataset: str
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    validation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    keep: Literal["last", "best"] = "last"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    optimizer: Optimizer = Optimizer()
+    augmentation: Augmentation = Augmentation()
+    step: StepUpdate = StepUpdate()
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"phase names must differ, not {', '.join(names)}")
+        if self.keep == "best" and not self.validation:
+            raise ValueError("keep = 'best' needs a validation share above 0")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def with_epochs(self, total: int) -> Recipe:
+        """The recipe shortened or stretched to ``total`` epochs: phases in proportion, each at least 1.
+
+        Raises InputError when there are fewer epochs than phases.
+        """
+        if total < len(self.phases):
+            raise InputError(
+                f"recipe {self.name!r} has {len(self.phases)} phases and needs at least as many "
+                f"epochs, not {total}"
+            )
+        counts = [max(1, phase.epochs * total // self.epochs) for phase in self.phases]
+        longest = max(range(len(counts)), key=lambda i: self.phases[i].epochs)
+        counts[longest] += total - sum(counts)
+        phases = [p.model_copy(update={"epochs": n}) for p, n in zip(self.phases, counts, strict=True)]
+        return self.model_copy(update={"phases": tuple(phases)})
+
+
+def shipped_recipes() -> dict[str, Traversable]:
+    """The recipe files that installed packages offer, by name."""
+    return dict(sorted(_shipped_files()))
+
+
+def _shipped_files() -> Iterator[tuple[str, Traversable]]:
+    for entry_point in metadata.entry_points(group=RECIPE_GROUP):
+        for file in resources.files(entry_point.value).iterdir():
+            if file.name.endswith(".toml"):
+                yield file.name.removesuffix(".toml"), file
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """A recipe from a TOML file, or a shipped one by its name. Raises InputError."""
+    shipped = {} if isinstance(source, Path) else shipped_recipes()
+    file = shipped.get(str(source), Path(source))
+    if not file.is_file():
+        known = f"a TOML file or one of {', '.join(shipped)}" if shipped else "a TOML file"
+        raise InputError(f"recipe must be {known}, not {str(source)!r}{_suggest(str(source), shipped)}")
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read recipe {source}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {source} is not valid TOML: {error}") from None
+    return parse_recipe(table, f"recipe {source}")
+
+
+def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
+    """A recipe from its key-value tree. Raises InputError that starts with ``where``."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_first_mistake(error)}") from None
+
+
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """``recipe`` with ``key=value`` assignments applied; dots go down, phases go by name or number.
+
+    Values are TOML (``0.01``, ``true``, ``"text"``); anything else is taken as text.
+
+    >>> override(recipe, ["seed=3", "phases.qat.epochs=20", "options.skip=mux"])
+
+    Raises InputError for an unknown key or a value that breaks a rule.
+    """
+    tree = recipe.model_dump(mode="json")
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set must be key=value, not {assignment!r}")
+        _assign(tree, key.strip(), _parse_value(value.strip()))
+    return parse_recipe(tree, "--set")
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the leaf that the dotted ``key`` names. Only ``options`` may get new keys."""
+    node: Any = tree
+    *path, last = key.split(".")
+    for part in path:
+        if part not in _children(node):
+            raise _unknown_key(key, part, _children(node))
+        node = _children(node)[part]
+    if not isinstance(node, dict) or (last not in node and node is not tree["options"]):
+        raise _unknown_key(key, last, _children(node))
+    node[last] = value
+
+
+def _children(node: Any) -> dict[str, Any]:
+    """What a dotted key can name next: the keys of a table; the phases by name and by number."""
+    if isinstance(node, list):
+        return {phase["name"]: phase for phase in node} | {str(i): phase for i, phase in enumerate(node)}
+    return node if isinstance(node, dict) else {}
+
+
+def _unknown_key(key: str, part: str, known: dict[str, Any]) -> InputError:
+    return InputError(f"--set: unknown key {key!r}{_suggest(part, known)}{_listing(known)}")
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """The first of pydantic's complaints as ``key: rule, not value``."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(
+        str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained"))
+    )
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        return f"unknown key {key!r}{_suggest(str(first['loc'][-1]), known)}{_listing(known)}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing"
+    rule = first["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    return f"{key}: {rule}, not {first['input']!r}" if key else rule
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that would have been valid where an unknown one was found."""
+    sections = {"optimizer": Optimizer, "augmentation": Augmentation, "step": StepUpdate, "phases": Phase}
+    return list(sections.get(str(location[0]), Recipe).model_fields)
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _listing(known: Iterable[str]) -> str:
+    keys = ", ".join(known)
+    return f" (keys: {keys})" if keys else ""

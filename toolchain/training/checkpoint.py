@@ -1,0 +1,135 @@
+"""Checkpoints: the whole state between two epochs, and the metrics lines that go with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runtime.errors import InputError
+from runtime.files import atomic_write
+from toolchain.config import Recipe, parse_recipe
+from toolchain.training.run import (
+    CHECKPOINT_FILE,
+    METRICS_FILE,
+    RECIPE_FILE,
+    load_weights,
+    read_recipe,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(slots=True)
+class Progression:
+    """How far a run is: epochs done, and the epoch whose weights are to be kept so far.
+
+    ``chosen`` holds those weights when they may not be the last ones.
+    """
+
+    epochs: int = 0
+    seconds: float = 0.0
+    chosen_epoch: int = 0
+    chosen_accuracy: float = -1.0
+    chosen: dict[str, Tensor] | None = None
+
+    def advance(self, seconds: float) -> None:
+        """Count one more epoch."""
+        self.epochs += 1
+        self.seconds += seconds
+
+
+def save_checkpoint(
+    directory: Path, recipe: Recipe, done: Progression, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Replace the run's checkpoint by the present state."""
+    write_tensors(
+        directory / CHECKPOINT_FILE,
+        {
+            "version": CHECKPOINT_VERSION,
+            "recipe": recipe.model_dump_json(),
+            "progression": {name: getattr(done, name) for name in Progression.__slots__},
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        },
+    )
+
+
+def load_checkpoint(
+    directory: Path, recipe: Recipe, model: nn.Module
+) -> tuple[Progression, dict[str, Any] | None]:
+    """Restore ``model``; returns how far the run is and the optimizer's state.
+
+    A run that was stopped in its first epoch has no checkpoint and starts anew. Raises InputError for
+    a damaged checkpoint, and for one of another recipe.
+    """
+    path = directory / CHECKPOINT_FILE
+    if not path.exists():
+        return Progression(), None
+    content = read_tensors(path)
+    if content.get("version") != CHECKPOINT_VERSION:
+        raise InputError(f"{path} is no checkpoint of this version of gatefold; train again")
+    _check_same(recipe, parse_recipe(json.loads(content["recipe"]), str(path)), path)
+    load_weights(model, content["model"], path)
+    return Progression(**content["progression"]), content["optimizer"]
+
+
+def open_run(directory: Path, recipe: Recipe, resume: bool) -> None:
+    """Make ``directory`` the home of a run of ``recipe``. Raises InputError if it is another's."""
+    recipe_file = directory / RECIPE_FILE
+    if resume:
+        if not recipe_file.exists():
+            raise InputError(
+                f"nothing to resume: {directory} holds no run; leave out --resume to start one"
+            )
+        _check_same(recipe, read_recipe(directory), recipe_file)
+    elif recipe_file.exists():
+        raise InputError(
+            f"{directory} already holds a run; continue it with --resume, or choose another --out"
+        )
+    else:
+        write_json(recipe_file, recipe.model_dump(mode="json"))
+
+
+def _check_same(recipe: Recipe, stored: Recipe, path: Path) -> None:
+    ours, theirs = recipe.model_dump(mode="json"), stored.model_dump(mode="json")
+    for key in ours:
+        if ours[key] != theirs[key]:
+            raise InputError(
+                f"{path} belongs to another recipe: its {key} is {theirs[key]!r:.60}, "
+                f"not {ours[key]!r:.60}; resume with the recipe of the run, or choose another --out"
+            )
+
+
+class MetricsLog:
+    """The run's ``metrics.jsonl``: one line per finished epoch, never a line twice."""
+
+    def __init__(self, directory: Path, epochs: int) -> None:
+        """Keep the first ``epochs`` lines; later ones belong to an epoch that is trained again."""
+        self._path = directory / METRICS_FILE
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()[:epochs] if epochs else []
+            self.lines: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            raise InputError(
+                f"{self._path} must hold one JSON line for each of {epochs} epochs; train again"
+            ) from None
+        with atomic_write(self._path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add the line of one epoch."""
+        self.lines.append(line)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def of_phase(self, phase: str) -> list[dict[str, Any]]:
+        """The lines of one phase, oldest first."""
+        return [line for line in self.lines if line["phase"] == phase]

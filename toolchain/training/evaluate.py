@@ -1,0 +1,34 @@
+"""Accuracy of a model on images in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+EVALUATION_BATCH = 500
+
+
+@torch.no_grad()
+def accuracy(
+    model: nn.Module,
+    images: NDArray[np.uint8] | Tensor,
+    labels: NDArray[np.int64] | Tensor,
+    batch: int = EVALUATION_BATCH,
+) -> float:
+    """Share of images, within 0..1, whose largest output is their label.
+
+    ``images``: ``(N, C, H, W)`` raw pixels; ``labels``: ``(N,)``. The model runs in eval mode, on its
+    own device, in its own float precision, and gets its former mode back.
+    """
+    parameter = next(model.parameters())
+    training = model.training
+    model.eval()
+    correct = 0
+    for start in range(0, len(images), batch):
+        pixels = torch.as_tensor(images[start : start + batch]).to(parameter.device, parameter.dtype)
+        wanted = torch.as_tensor(labels[start : start + batch]).to(parameter.device)
+        correct += int((model(pixels).argmax(1) == wanted).sum())
+    model.train(training)
+    return correct / len(images)

@@ -1,0 +1,47 @@
+"""The epochs of a recipe, laid out one by one before training starts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from toolchain.config import Phase, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEpoch:
+    """One epoch: its number over all phases and within its phase, both from 0, and what starts it."""
+
+    number: int
+    index: int
+    phase: Phase
+    updates_step: bool
+
+
+def plan_epochs(recipe: Recipe) -> list[PlannedEpoch]:
+    """All epochs of ``recipe`` in order."""
+    plan: list[PlannedEpoch] = []
+    quantized_epochs = 0
+    for phase in recipe.phases:
+        for index in range(phase.epochs):
+            quantized = phase.precision == "quantized"
+            updates = quantized and recipe.step.before_epoch(quantized_epochs)
+            plan.append(PlannedEpoch(len(plan), index, phase, updates))
+            quantized_epochs += quantized
+    return plan
+
+
+def seed_everything(seed: int, stream: int) -> torch.Generator:
+    """Seed Python, NumPy and PyTorch; returns a CPU generator for shuffling and augmentation.
+
+    Stream 0 is the model's construction, stream ``n + 1`` is epoch ``n``. Because every epoch draws
+    from a stream of its own, a resumed run needs no saved generator state to repeat it exactly.
+    """
+    derived = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
+    random.seed(derived)
+    np.random.seed(derived)
+    torch.manual_seed(derived)
+    return torch.Generator().manual_seed(derived)

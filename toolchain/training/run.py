@@ -1,0 +1,170 @@
+"""The run directory: what a training run leaves behind, and how it is read again.
+
+recipe.json     the recipe, complete
+metrics.jsonl   one JSON line per epoch
+checkpoint.pt   the last epoch, to resume from
+model.pt        the chosen weights
+result.json     accuracy and provenance (RunResult)
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from runtime.errors import InputError
+from runtime.files import atomic_write
+from toolchain.config import Option, Recipe, parse_recipe
+from toolchain.layers import set_precision
+from toolchain.models import model_row
+
+RECIPE_FILE = "recipe.json"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINT_FILE = "checkpoint.pt"
+MODEL_FILE = "model.pt"
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a finished run measured, and where it came from; a lowered program carries it as metadata.
+
+    ``accuracy`` is the share (0..1) of the ``test_samples`` that the chosen weights get right, in
+    float32 on ``device``; ``validation_accuracy`` is None without a validation share. ``epoch`` is the
+    chosen one, from 1. ``seconds`` is training time, evaluation included.
+    """
+
+    recipe: str
+    model: str
+    options: dict[str, Option]
+    dataset: str
+    seed: int
+    accuracy: float
+    validation_accuracy: float | None
+    train_samples: int
+    test_samples: int
+    epoch: int
+    epochs: int
+    seconds: float
+    device: str
+    threads: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run, ready to lower: ``model`` has the chosen weights, on the CPU, in eval mode."""
+
+    recipe: Recipe
+    model: nn.Module
+    result: RunResult
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    try:
+        gatefold = metadata.version("gatefold")
+    except metadata.PackageNotFoundError:
+        gatefold = "source checkout"
+    return {
+        "gatefold": gatefold,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` to ``path``, indented, at once or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Save tensors and plain values to ``path``, at once or not at all."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        torch.save(dict(content), file)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What ``write_tensors`` saved, on the CPU; nothing in the file is executed. Raises InputError."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is missing; train again, or give the directory of a finished run"
+        ) from None
+    except Exception:
+        # A damaged file makes torch raise almost anything, with advice to turn its safety off.
+        raise InputError(f"{path} is damaged or was not written by gatefold train; train again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} was not written by gatefold train")
+    return content
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load ``state``, read from ``path``, into ``model``. Raises InputError when they do not fit."""
+    own = model.state_dict()
+    for name in [*own, *state]:
+        if name not in own or name not in state:
+            raise InputError(f"{path} does not fit its recipe's model: {name} is on one side only")
+        shape = state[name].shape if isinstance(state[name], Tensor) else None
+        if shape != own[name].shape:
+            found = "no tensor" if shape is None else f"shape {list(shape)}"
+            raise InputError(
+                f"{path} does not fit its recipe's model: {name} must have shape {list(own[name].shape)}, "
+                f"not {found}"
+            )
+    model.load_state_dict(state)
+
+
+def read_recipe(directory: Path) -> Recipe:
+    """The recipe of a run. Raises InputError."""
+    return parse_recipe(_read_json(directory / RECIPE_FILE), str(directory / RECIPE_FILE))
+
+
+def load_run(run_dir: str | Path) -> Run:
+    """A finished run with its chosen weights. Raises InputError when anything is missing or damaged."""
+    directory = Path(run_dir)
+    if not directory.is_dir():
+        raise InputError(f"no run directory at {directory}; gatefold train makes one")
+    recipe = read_recipe(directory)
+    result = _read_json(directory / RESULT_FILE)
+    if set(result) != {field.name for field in fields(RunResult)}:
+        raise InputError(f"{directory / RESULT_FILE} is damaged or of another version; train again")
+    model = model_row(recipe.model).build(**recipe.options)
+    load_weights(model, read_tensors(directory / MODEL_FILE), directory / MODEL_FILE)
+    set_precision(model, recipe.phases[-1].precision)
+    return Run(recipe, model.eval(), RunResult(**result))
+
+
+def write_result(directory: Path, model_state: Mapping[str, Tensor], result: RunResult) -> None:
+    """Write the chosen weights, then the result that says the run is complete."""
+    write_tensors(directory / MODEL_FILE, model_state)
+    write_json(directory / RESULT_FILE, asdict(result))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        why = (
+            "the run is not finished, resume it" if path.name == RESULT_FILE else "this is no run directory"
+        )
+        raise InputError(f"{path} is missing: {why}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is damaged: it is not JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it must hold a JSON object")
+    return content
