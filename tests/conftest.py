@@ -4,7 +4,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "gatefold", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    "gatefold",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
 settings.load_profile("gatefold")
 

@@ -1,0 +1,99 @@
+"""What the verbs share: options, plain-text tables, JSON output, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import InputError, MissingToolError
+from runtime.files import atomic_write
+
+program_argument = click.argument("program", type=click.Path(path_type=Path), metavar="PROGRAM")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Where the data set's files are [default: $GATEFOLD_DATA, else the user cache].",
+)
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+
+
+def data_option(help_: str) -> Callable[[Any], Any]:
+    """``--data NAME``."""
+    return click.option("--data", metavar="NAME", help=help_)
+
+
+def executor_option(default: str) -> Callable[[Any], Any]:
+    """``--executor NAME``; see ``gatefold executors``."""
+    return click.option(
+        "--executor",
+        metavar="NAME",
+        default=default,
+        show_default=True,
+        help="Which executor runs it (`gatefold executors` lists them).",
+    )
+
+
+def emit(value: Any, as_json: bool, text: str) -> None:
+    """Print ``value`` as JSON, or ``text``."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False) if as_json else text)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned columns: text to the left, numbers to the right."""
+    cells = [list(headers), *([str(c) for c in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(headers))]
+    lines = []
+    for row in cells:
+        padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True))
+        lines.append("  ".join(padded).rstrip())
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+@contextmanager
+def progress_bar(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, shown only on a terminal; yields the function that advances it."""
+    with click.progressbar(
+        length=length, label=label, file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
+    ) as bar:
+        yield bar.update
+
+
+@contextmanager
+def extra(name: str, purpose: str) -> Iterator[None]:
+    """Turn a missing optional package into one line that says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or str(error)).split(".")[0]
+        raise MissingToolError(f"{purpose} needs {package}: pip install 'gatefold[{name}]'") from error
+
+
+def read_arrays(path: Path) -> NDArray[Any] | Mapping[str, NDArray[Any]]:
+    """The array of a .npy file, or those of an .npz by name. Raises InputError."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a plain .npy or .npz file: {error}") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the first array to a .npy, or all of them to an .npz, atomically. Raises InputError."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, **dict(arrays))
+        else:
+            np.save(file, next(iter(arrays.values())))

@@ -1,0 +1,38 @@
+"""``gatefold export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import exporters
+from runtime.serialize import load
+from toolchain.cli.common import emit, json_option, program_argument
+
+
+def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
+    """One ``--NAME`` per option of any exporter, from the table."""
+    for to, row in exporters.EXPORTERS.items():
+        for option in row.options:
+            decorate = click.option(
+                f"--{option.name}",
+                type=click.Choice(option.choices),
+                help=f"{to}: {option.summary} [default: {option.default}].",
+            )
+            function = decorate(function)
+    return function
+
+
+@click.command("export")
+@program_argument
+@click.option("--to", type=click.Choice(list(exporters.EXPORTERS)), required=True, help="The target.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where it goes.")
+@exporter_options
+@json_option
+def command(program: Path, to: str, output: Path, as_json: bool, **options: str | None) -> None:
+    """Write PROGRAM for another system. The result equals the program bit for bit."""
+    given = {name: value for name, value in options.items() if value is not None}
+    path = exporters.export(load(program), to, output, **given)
+    size = path.stat().st_size
+    emit({"path": str(path), "to": to, "bytes": size, **given}, as_json, f"{path}: {size:,} bytes")

@@ -1,0 +1,109 @@
+"""Entry point: finds the verb, and turns every expected failure into one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from runtime.errors import GatefoldError
+from runtime.version import VERSION
+
+VERBS = {
+    "demo": "Train, lower, export, verify and report two small networks on real images.",
+    "train": "Train a model or a recipe into a run directory.",
+    "lower": "Lower a trained run to one integer program.",
+    "export": "Write a program for another system: ONNX.",
+    "run": "Run a program on a batch of raw inputs.",
+    "evaluate": "Measure a program's accuracy on a data set.",
+    "verify": "Check that executors agree bit for bit.",
+    "report": "Say what a program costs in gates, bytes and operations, and which devices it fits.",
+    "inspect": "Print a program as text.",
+    "models": "List the models and recipes that can be trained.",
+    "executors": "List the executors and whether they can run here.",
+    "devices": "List the devices that reports can judge.",
+}
+"""Verbs in the order of the main job; each is ``toolchain.cli.<verb>:command``."""
+
+INTERRUPTED = 130
+
+
+class VerbGroup(click.Group):
+    """A click group that imports a verb's module only when that verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order of the main job."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, or None for an unknown verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"toolchain.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="gatefold")
+def cli() -> None:
+    """Gatefold folds trained neural networks into gates.
+
+    Start with `gatefold demo`. Add --debug anywhere to see the traceback of an error.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code. Never shows a traceback without ``--debug``."""
+    argv = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in argv
+    argv = [a for a in argv if a != "--debug"] or ["--help"]
+    try:
+        code = cli.main(argv, prog_name="gatefold", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except (
+        click.ClickException,
+        GatefoldError,
+        click.Abort,
+        KeyboardInterrupt,
+        MemoryError,
+        OSError,
+    ) as error:
+        if debug:
+            traceback.print_exc()
+        code = report_failure(error)
+    sys.exit(code)
+
+
+def report_failure(error: BaseException) -> int:
+    """Print one line for an expected failure on standard error; returns the exit code."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    message, code = describe_failure(error)
+    print(f"gatefold: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def describe_failure(error: BaseException) -> tuple[str, int]:
+    """The message and the exit code of an expected failure."""
+    match error:
+        case GatefoldError():
+            return str(error), error.exit_code
+        case click.ClickException():
+            hint = f" (see `{error.ctx.command_path} --help`)" if getattr(error, "ctx", None) else ""
+            return error.format_message() + hint, error.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            return "interrupted; nothing half-written is left", INTERRUPTED
+        case MemoryError():
+            return "out of memory; use a smaller batch or a smaller program", 1
+        case _:
+            return str(error), 1

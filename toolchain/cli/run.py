@@ -1,0 +1,40 @@
+"""``gatefold run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import exporters
+from runtime.serialize import load
+from runtime.session import Session
+from toolchain.cli.common import executor_option, program_argument, progress_bar, read_arrays, write_arrays
+
+
+@click.command("run")
+@program_argument
+@click.option(
+    "--input",
+    "source",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Raw inputs, batch first: .npy (or .npz by input name), uint8 images as the data set has them.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where the class scores go: .npy for the first output, .npz for all of them.",
+)
+@executor_option("packed")
+def command(program: Path, source: Path, output: Path, executor: str) -> None:
+    """Run PROGRAM on a batch of raw inputs and write its integer outputs."""
+    session = Session(load(program), executor, exporters.executors())
+    inputs = read_arrays(source)
+    first = inputs if not isinstance(inputs, dict) else next(iter(inputs.values()), [])
+    with progress_bar("running", len(first) if getattr(first, "ndim", 0) else 0) as advance:
+        outputs = session.run(inputs, advance)
+    write_arrays(output, outputs)
+    name, array = next(iter(outputs.items()))
+    click.echo(f"{output}: {name} {array.dtype} {list(array.shape)} by {executor}")
