@@ -184,12 +184,15 @@ def float32_twin(program: Program) -> onnx.ModelProto:
     return helper.make_model(body, opset_imports=opset, ir_version=IR_VERSION, producer_name="gatefold")
 
 
-def twin_runner(model: onnx.ModelProto, image: NDArray[Any]) -> Callable[[], object]:
-    """A call that runs a twin of one input on ``image`` (batch, *shape), in one thread of ONNX Runtime."""
+def model_runner(model: onnx.ModelProto, image: NDArray[Any]) -> Callable[[], object]:
+    """A call that runs a model of one input on ``image`` (batch, *shape), in one thread of ONNX Runtime.
+
+    ``image`` has the dtype of that input: uint8 for an exported program, float32 for its twin.
+    """
     from exporters.onnx.executor import open_model
 
     session = open_model(model.SerializeToString())
-    feeds = {model.graph.input[0].name: image.astype(np.float32)}
+    feeds = {model.graph.input[0].name: image}
     return lambda: session.run(None, feeds)
 
 

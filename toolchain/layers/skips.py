@@ -40,7 +40,14 @@ class OrSkip(PhasedModule):
         relaxed = (branch + identity).clamp(0, self.top)
         if not self.quantized:
             return relaxed
-        return straight_through((branch.long() | identity.long()).to(relaxed.dtype), relaxed)
+        return straight_through(_bitwise_or(branch, identity, self.top), relaxed)
+
+
+def _bitwise_or(a: Tensor, b: Tensor, top: int) -> Tensor:
+    """``a | b`` of codes ``0..top`` held as floats. For bits it is the maximum, with no conversion."""
+    if top == 1:
+        return torch.maximum(a, b)
+    return (a.to(torch.uint8) | b.to(torch.uint8)).to(a.dtype)
 
 
 class MuxSkip(PhasedModule):

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from exporters.onnx.executor import open_model
-from exporters.onnx.twin import RULES, float32_twin, twin_runner
+from exporters.onnx.twin import RULES, float32_twin, model_runner
 from runtime.ir import Builder, Program
 from runtime.ops import OPS, Conv2d, Dense, MaxPool, Or, Reshape, Threshold
 from runtime.types import Interval
@@ -60,6 +60,6 @@ def test_a_network_has_the_operators_a_float32_one_would_have() -> None:
 
 
 def test_the_runner_runs_the_twin() -> None:
-    (scores,) = twin_runner(float32_twin(network()), np.ones((2, 3, 8, 8), np.uint8))()  # type: ignore[misc]
+    (scores,) = model_runner(float32_twin(network()), np.ones((2, 3, 8, 8), np.float32))()  # type: ignore[misc]
     assert scores.shape == (2, 10)
     assert np.isfinite(scores).all()
