@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import nn
 
 from runtime.types import Interval
@@ -19,15 +21,16 @@ def build(*, skip: str, width: int, levels: int, bits: int, rule: str, twin: boo
     block = {"levels": levels, "rule": rule, "bits": bits, "kind": "relu" if twin else "codes"}
     if twin and skip != "none":
         skip = "add"
-    model = nn.Sequential(
-        ConvBlock(1, width, pool=2, **block),
-        SkipBlock(ConvBlock(width, width, **block), skip, bits),
-        ConvBlock(width, 2 * width, pool=2, **block),
-        SkipBlock(ConvBlock(2 * width, 2 * width, **block), skip, bits),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        HEQClassifier(2 * width * 3 * 3, 10, levels, rule, input_max=(1 << bits) - 1),
-    )
+    layers = {
+        "stem": ConvBlock(1, width, pool=2, **block),
+        "stage1": SkipBlock(ConvBlock(width, width, **block), skip, bits),
+        "down": ConvBlock(width, 2 * width, pool=2, **block),
+        "stage2": SkipBlock(ConvBlock(2 * width, 2 * width, **block), skip, bits),
+        "pool": nn.MaxPool2d(2),
+        "flatten": nn.Flatten(),
+        "classifier": HEQClassifier(2 * width * 3 * 3, 10, levels, rule, input_max=(1 << bits) - 1),
+    }
+    model = nn.Sequential(OrderedDict(layers))
     set_precision(model, "float" if twin else "quantized")
     return model
 

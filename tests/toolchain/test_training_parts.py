@@ -92,7 +92,7 @@ def test_every_epoch_draws_from_its_own_stream():
 def steps_of(recipe_, digits, directory):
     seen = []
     train(recipe_, digits, directory, progress=lambda e: seen.append(e.metrics) if e.metrics else None)
-    return [line["layers"]["0.conv"]["step"] for line in seen if line["layers"]]
+    return [line["layers"]["stem.conv"]["step"] for line in seen if line["layers"]]
 
 
 def test_steps_move_with_the_latent_weights_or_stay_as_the_recipe_says(tmp_path):

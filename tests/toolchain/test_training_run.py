@@ -81,7 +81,7 @@ def test_a_run_leaves_its_five_files_and_one_line_per_epoch(finished, recipe):
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
     assert [line["phase"] for line in lines] == ["pretrain"] * 2 + ["qat"] * 3
     assert lines[0]["layers"] == {}
-    layer = lines[-1]["layers"]["0.conv"]
+    layer = lines[-1]["layers"]["stem.conv"]
     assert sum(layer["histogram"]) == 8 * 9
     assert layer["fullest"] == round(max(layer["histogram"]) / 72, 4)
     assert lines[2]["learning_rate"] == 0.01 > lines[4]["learning_rate"] > 0
@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert_same_run(tmp_path / "again", finished[0])
     train(override(recipe, ["seed=1"]), digits, tmp_path / "other")
     assert not torch.equal(
-        weights(tmp_path / "other")["0.conv.weight"], weights(finished[0])["0.conv.weight"]
+        weights(tmp_path / "other")["stem.conv.weight"], weights(finished[0])["stem.conv.weight"]
     )
 
 
@@ -349,6 +349,6 @@ def test_weights_of_another_width_are_refused_with_both_shapes(tmp_path, finishe
     directory = copy_run(finished[0], tmp_path / "run")
     torch.save(model_row("ornet-digits").build(width=5).state_dict(), directory / "model.pt")
     with pytest.raises(
-        InputError, match=r"0\.conv\.weight must have shape \[8, 1, 3, 3\], not shape \[5, 1, 3, 3\]"
+        InputError, match=r"stem\.conv\.weight must have shape \[8, 1, 3, 3\], not shape \[5, 1, 3, 3\]"
     ):
         load_run(directory)
