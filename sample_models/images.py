@@ -1,43 +1,21 @@
-"""Networks for 28x28 grey images, Fashion-MNIST and MNIST (pixels 0..255): trained in minutes on a CPU."""
+"""Networks for 28x28 grey images, Fashion-MNIST and MNIST (pixels 0..255): trained in minutes on a CPU.
+
+Stages of 14x14 and 7x7 positions, a classifier on 3x3.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from torch import nn
+from functools import partial
 
 from runtime.types import Interval
-from toolchain.layers import ConvBlock, HEQClassifier, SkipBlock, set_precision
+from sample_models import two_stage
 from toolchain.models import ModelRow
 
 
-def build(*, skip: str, width: int, levels: int, bits: int, rule: str, twin: bool) -> nn.Module:
-    """Stages of 14x14 and 7x7 positions, a skip block in each, a classifier on 3x3 positions.
-
-    ``skip``: a row of ``SKIPS``. ``width``: channels of the first stage, doubled in the second.
-    ``levels``: of the weights. ``bits``: of the activations. ``rule``: a row of ``STEP_RULES``. ``twin``:
-    the float32 twin, with real weights, ReLU, and an added skip in place of a logic one.
-    """
-    block = {"levels": levels, "rule": rule, "bits": bits, "kind": "relu" if twin else "codes"}
-    if twin and skip != "none":
-        skip = "add"
-    layers = {
-        "stem": ConvBlock(1, width, pool=2, **block),
-        "stage1": SkipBlock(ConvBlock(width, width, **block), skip, bits),
-        "down": ConvBlock(width, 2 * width, pool=2, **block),
-        "stage2": SkipBlock(ConvBlock(2 * width, 2 * width, **block), skip, bits),
-        "pool": nn.MaxPool2d(2),
-        "flatten": nn.Flatten(),
-        "classifier": HEQClassifier(2 * width * 3 * 3, 10, levels, rule, input_max=(1 << bits) - 1),
-    }
-    model = nn.Sequential(OrderedDict(layers))
-    set_precision(model, "float" if twin else "quantized")
-    return model
-
-
 def _row(name: str, skip: str, summary: str) -> ModelRow:
-    options = {"skip": skip, "width": 32, "levels": 3, "bits": 1, "rule": "quantile-span", "twin": False}
-    return ModelRow(name, summary, build, (1, 28, 28), Interval(0, 255), "fashion-mnist", options)
+    builder = partial(two_stage.build, stem_pool=2, last=3)
+    options = {"skip": skip, **two_stage.OPTIONS}
+    return ModelRow(name, summary, builder, (1, 28, 28), Interval(0, 255), "fashion-mnist", options)
 
 
 MODELS: dict[str, ModelRow] = {

@@ -74,7 +74,6 @@ def command(data: str, data_dir: Path | None, out: Path, as_json: bool) -> None:
     """
     os.environ.pop("OPENBLAS_CORETYPE", None)
     with extra("all", "the demo"):
-        from toolchain.config import load_recipe
         from toolchain.data import load as load_data
         from toolchain.demo import DEMOS, demonstrate
     for row in exporters.executors().values():
@@ -83,7 +82,7 @@ def command(data: str, data_dir: Path | None, out: Path, as_json: bool) -> None:
     shown = []
     for recipe in DEMOS[data]:
         click.echo(f"{TITLES[recipe]} network: recipe {recipe}", err=as_json)
-        with training_progress("training", load_recipe(recipe).epochs, quiet=True) as listen:
+        with training_progress("training", quiet=True) as listen:
             done = demonstrate(recipe, dataset, out / recipe, listen, announce)
         shown.append(done)
         if not as_json:

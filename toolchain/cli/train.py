@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.errors import InputError
-from toolchain.cli.common import data_dir_option, data_option, emit, extra, json_option, progress_bar
+from toolchain.cli.common import data_dir_option, data_option, emit, extra, json_option
+
+PERMILLE = 1000
+"""Resolution of the bar."""
 
 if TYPE_CHECKING:
     from toolchain.config import Recipe
@@ -45,20 +48,25 @@ def epoch_line(event: Event) -> str:
 
 
 @contextmanager
-def training_progress(label: str, total_epochs: int, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """A progress bar in epochs on a terminal, one line per epoch elsewhere; warnings on both."""
-    with progress_bar(label, total_epochs) as advance:
-        done = 0
+def training_progress(label: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """A bar on a terminal, one line per epoch elsewhere unless ``quiet``; warnings on both."""
+    terminal = sys.stderr.isatty()
+    with click.progressbar(
+        length=PERMILLE, label=label, file=sys.stderr, hidden=not terminal, item_show_func=lambda text: text
+    ) as bar:
+        done, last = 0, ""
 
         def listen(event: Event) -> None:
-            nonlocal done
+            nonlocal done, last
             if event.message:
                 click.echo(f"\nwarning: {event.message}", err=True)
             if event.metrics:
-                advance(event.epoch - done)
-                done = event.epoch
-                if not quiet and not sys.stderr.isatty():
-                    click.echo(epoch_line(event), err=True)
+                last = epoch_line(event)
+                if not (quiet or terminal):
+                    click.echo(last, err=True)
+            share = (event.epoch - 1 + event.batch / event.batches) / event.epochs
+            bar.update(int(PERMILLE * share) - done, last or f"epoch 1/{event.epochs} {event.phase}")
+            done = int(PERMILLE * share)
 
         yield listen
 
@@ -104,7 +112,7 @@ def command(
         return
     dataset = load_data(recipe.dataset, data_dir)
     directory = out or Path("runs") / recipe.name
-    with training_progress(recipe.name, recipe.epochs, quiet=as_json) as listen:
+    with training_progress(recipe.name, quiet=as_json) as listen:
         result = train(recipe, dataset, directory, device=device, resume=resume, progress=listen)
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "

@@ -1,0 +1,39 @@
+"""The small network that both image sizes share: two stages, a skip block in each, a classifier."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+from toolchain.layers import ConvBlock, HEQClassifier, SkipBlock, set_precision
+
+OPTIONS = {"width": 32, "levels": 3, "bits": 1, "rule": "quantile-span", "twin": False}
+"""Defaults of the options of ``build``, the skip excepted."""
+
+
+def build(
+    *, stem_pool: int, last: int, skip: str, width: int, levels: int, bits: int, rule: str, twin: bool
+) -> nn.Module:
+    """``stem``, ``stage1``, ``down``, ``stage2``, ``classifier`` on ``last`` x ``last`` positions.
+
+    ``stem_pool``: window of the max pooling in the stem, 0 for none. ``skip``: a row of ``SKIPS``.
+    ``width``: channels of the first stage, doubled in the second. ``levels``: of the weights. ``bits``: of
+    the activations. ``rule``: a row of ``STEP_RULES``. ``twin``: the float32 twin, with real weights, ReLU,
+    and an added skip in place of a logic one.
+    """
+    block = {"levels": levels, "rule": rule, "bits": bits, "kind": "relu" if twin else "codes"}
+    if twin and skip != "none":
+        skip = "add"
+    layers = {
+        "stem": ConvBlock(1, width, pool=stem_pool, **block),
+        "stage1": SkipBlock(ConvBlock(width, width, **block), skip, bits),
+        "down": ConvBlock(width, 2 * width, pool=2, **block),
+        "stage2": SkipBlock(ConvBlock(2 * width, 2 * width, **block), skip, bits),
+        "pool": nn.MaxPool2d(2),
+        "flatten": nn.Flatten(),
+        "classifier": HEQClassifier(2 * width * last * last, 10, levels, rule, input_max=(1 << bits) - 1),
+    }
+    model = nn.Sequential(OrderedDict(layers))
+    set_precision(model, "float" if twin else "quantized")
+    return model
