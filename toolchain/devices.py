@@ -105,7 +105,7 @@ def _fpga(
 _ROWS = (
     _mcu("atmega328p", 32, 2, 20, "Microchip ATmega328P data sheet DS40002061", "arduino-uno"),
     _mcu("ch32v003", 16, 2, 48, "WCH CH32V003 data sheet"),
-    _mcu("stm32f103c8", 64, 20, 72, "ST STM32F103x8/xB data sheet DS5319", "blue-pill"),
+    _mcu("stm32f103c8", 64, 20, 72, "ST STM32F103x8/xB data sheet DS5319", "stm32f103", "blue-pill"),
     _mcu(
         "rp2040",
         2048,
@@ -142,7 +142,17 @@ _ROWS = (
     ),
     _fpga("ice40hx8k", 7680, 4, 7680, 128, 0, "Lattice iCE40 LP/HX data sheet FPGA-DS-02029"),
     _fpga("ecp5-25f", 24288, 4, 24288, 1008, 28, "Lattice ECP5 data sheet FPGA-DS-02012 (LFE5U-25F)"),
-    _fpga("artix7-35t", 20800, 6, 41600, 1800, 90, "AMD 7 Series overview DS180 (XC7A35T)", "arty-a7-35t"),
+    _fpga(
+        "artix7-35t",
+        20800,
+        6,
+        41600,
+        1800,
+        90,
+        "AMD 7 Series overview DS180 (XC7A35T)",
+        "artix-7-35t",
+        "arty-a7-35t",
+    ),
     _fpga("zynq-7020", 53200, 6, 106400, 5040, 220, "AMD Zynq-7000 overview DS190 (XC7Z020)", "pynq-z2"),
 )
 
