@@ -18,11 +18,11 @@ def compile_threshold(op: Threshold, operands: Sequence[TensorType], result: Ten
 
     A decreasing channel counts ``K - #{x >= t + 1}``, so every channel compares the same way.
     """
-    if not fits_planes(result):
+    count = op.thresholds.shape[1]
+    if not fits_planes(result) or count > np.iinfo(np.uint8).max:
         return None
     decreasing = op.direction < 0
     limits = op.thresholds + decreasing[:, None]
-    count = limits.shape[1]
 
     def kernel(values: Sequence[Value]) -> Value:
         array = values[0].as_array().swapaxes(0, 1)

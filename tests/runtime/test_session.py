@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from runtime import session as session_module
 from runtime.errors import InputError, MissingToolError
 from runtime.ir import Builder
-from runtime.ops import Add
+from runtime.ops import Add, Threshold
 from runtime.packed.planes import pack_bits, pack_codes, unpack_bits, unpack_codes
 from runtime.session import EXECUTORS, ExecutorRow, Session
 from runtime.types import Interval
@@ -95,6 +95,24 @@ def test_bit_packing_is_invertible_and_leaves_unused_bits_zero(
     assert np.array_equal(unpack_codes(words, channels), codes)
     spare = unpack_bits(words[0], words.shape[1] * 64)[channels:]
     assert not spare.any()
+
+
+def test_more_thresholds_than_a_byte_counts() -> None:
+    b = Builder("many")
+    x = b.input("x", (2, 3), Interval(0, 3))
+    falling = np.stack([np.arange(400, 100, -1), np.arange(3, -297, -1)])
+    program = b.build((b.add(Threshold(falling, np.array([-1, -1])), x, name="y"),))
+    samples = np.random.default_rng(0).integers(0, 4, (5, 2, 3))
+    expected = Session(program, "interpreter").run(samples)["y"]
+    assert np.array_equal(Session(program, "packed").run(samples)["y"], expected)
+
+
+def test_a_count_above_a_byte_stays_exact_when_few_are_reached() -> None:
+    b = Builder("few")
+    x = b.input("x", (1, 2), Interval(0, 3))
+    falling = np.arange(3, -297, -1)[None]
+    program = b.build((b.add(Threshold(falling, np.array([-1])), x, name="y"),))
+    assert Session(program, "packed").run(np.array([[[0, 3]]]))["y"].tolist() == [[[4, 1]]]
 
 
 def test_bit_order_is_channel_64i_plus_j() -> None:
