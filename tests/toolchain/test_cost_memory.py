@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from runtime.interpreter import Interpreter
@@ -94,6 +95,16 @@ def test_accumulators_before_a_threshold_are_not_stored():
         (("bits",), 8, 2, 3),
     ]
     assert (memory.arena_bytes, memory.live_bytes, memory.peak) == (40, 40, "bits")
+
+
+@pytest.mark.parametrize(("stride", "unstored"), [((2, 2), {"conv", "bits"}), ((1, 1), {"conv"})])
+def test_bits_that_only_a_pool_of_disjoint_windows_reads_are_not_stored(stride, unstored):
+    b = Builder("p")
+    x = b.input("x", (4, 8, 8), Interval(0, 1))
+    conv = b.add(Conv2d(Weights(np.ones((4, 4, 3, 3), np.int8), 3), padding=(1, 1)), x, name="conv")
+    bits = b.add(Threshold(18 * np.ones((4, 1), np.int64), ONES), conv, name="bits")
+    program = b.build((b.add(MaxPool((2, 2), stride), bits, name="pool"),))
+    assert set(fused(program)) == unstored
 
 
 def test_an_accumulator_that_is_read_elsewhere_is_stored():

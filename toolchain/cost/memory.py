@@ -8,10 +8,12 @@ once, largest buffer first, each into the smallest gap that holds it (greedy by 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import UnionType
 
 from runtime.ir import Program
-from runtime.ops import MaxPool, Reshape, Threshold
+from runtime.ops import MaxPool, Op, Reshape, Threshold
 from runtime.types import TensorType
 from toolchain.cost.linear import LINEAR
 
@@ -32,26 +34,41 @@ def sole_readers(program: Program) -> dict[str, int]:
 
 
 def fused(program: Program) -> dict[str, int]:
-    """Values that are never stored, with the index of the Threshold that consumes them as they appear.
+    """Values that are never stored, with the index of the node that consumes them as they appear.
 
     They are the result of a Conv2d, Dense or SumPool that only a Threshold reads, directly or through a
-    MaxPool that nothing else reads.
+    MaxPool that nothing else reads; and then the Threshold's result, if only a MaxPool whose windows do
+    not overlap reads it.
     """
     readers = sole_readers(program)
     found: dict[str, int] = {}
     for node in program.nodes:
-        chain, value = [], node.result
         if type(node.op) not in LINEAR:
             continue
-        while (index := readers.get(value)) is not None:
-            chain.append(value)
-            reader = program.nodes[index]
-            if isinstance(reader.op, Threshold):
-                found |= dict.fromkeys(chain, index)
-            if not isinstance(reader.op, MaxPool) or len(chain) == 2:
-                break
-            value = reader.result
+        chain = list(_sole_readers_of(program, readers, node.result))
+        at = next((i for i, index in enumerate(chain[:2]) if _is(program, index, Threshold)), None)
+        if at is None:
+            continue
+        if len(chain) > at + 1 and _pools_disjoint(program.nodes[chain[at + 1]].op):
+            at += 1
+        unstored = [node.result, *(program.nodes[index].result for index in chain[:at])]
+        found |= dict.fromkeys(unstored, chain[at])
     return found
+
+
+def _sole_readers_of(program: Program, readers: Mapping[str, int], value: str) -> Iterator[int]:
+    """Indices of the MaxPools and Thresholds that ``value`` passes through, each the only reader."""
+    while (index := readers.get(value)) is not None and _is(program, index, MaxPool | Threshold):
+        yield index
+        value = program.nodes[index].result
+
+
+def _is(program: Program, index: int, kind: type[Op] | UnionType) -> bool:
+    return isinstance(program.nodes[index].op, kind)
+
+
+def _pools_disjoint(op: Op) -> bool:
+    return isinstance(op, MaxPool) and all(s >= k for s, k in zip(op.stride, op.kernel, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,7 @@ def _lifetimes(program: Program) -> list[Buffer]:
     """One buffer per stored value, not yet placed, in order of birth."""
     unstored, last = fused(program), program.last_uses()
     for node in program.nodes:
-        if node.result in unstored:  # what feeds it is read until its Threshold is done
+        if node.result in unstored:  # what feeds it is read until it is consumed
             for operand in node.operands:
                 last[operand] = max(last[operand], unstored[node.result])
     types = program.types
