@@ -75,11 +75,20 @@ EXPORTERS: dict[str, ExporterRow] = {
         ),
         executors={
             "onnx": ExecutorRow(
-                "exporters.onnx.executor:OnnxExecutor", "ONNX Runtime on CPU", _ONNX_PACKAGES, "onnx"
+                "exporters.onnx.executor:OnnxExecutor",
+                "the portable ONNX file in ONNX Runtime on CPU",
+                _ONNX_PACKAGES,
+                "onnx",
+            ),
+            "onnx-modern": ExecutorRow(
+                "exporters.onnx.executor:OnnxModernExecutor",
+                "the modern ONNX file in ONNX Runtime on CPU",
+                _ONNX_PACKAGES,
+                "onnx",
             ),
             "onnx-reference": ExecutorRow(
                 "exporters.onnx.executor:OnnxReferenceExecutor",
-                "the reference evaluator of the onnx package: slow, a second opinion",
+                "the portable ONNX file in the reference evaluator of onnx: slow, a second opinion",
                 ("onnx", "ml_dtypes"),
                 "onnx",
             ),

@@ -35,7 +35,7 @@ class Node:
     layer: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Program:
     """An integer program. Build one with ``Builder``, ``load`` or ``lower``: those verify it.
 
@@ -56,6 +56,9 @@ class Program:
     def types(self) -> dict[str, TensorType]:
         """Type of every value by name."""
         return {v.name: v.type for v in self.inputs} | {n.result: n.type for n in self.nodes}
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name!r}: {len(self.nodes)} ops, outputs {', '.join(self.outputs)}>"
 
     def last_uses(self) -> dict[str, int]:
         """Index of the last node that reads each value; ``len(nodes)`` for outputs, -1 if unread."""

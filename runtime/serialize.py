@@ -208,6 +208,8 @@ def load(path: str | Path) -> Program:
         if size > FILE_LIMIT:
             raise FormatError(f"{source}: a program file may have {FILE_LIMIT} bytes, this has {size}")
         data = source.read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{source} is a directory; give the program.gfold in it") from None
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from None
     try:

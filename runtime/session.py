@@ -63,8 +63,8 @@ EXECUTORS: dict[str, ExecutorRow] = {
 }
 
 
-def check_input(array: NDArray[Any], spec: Input) -> IntArray:
-    """``array`` as int64 of shape ``(batch, *spec.type.shape)``. Raises InputError.
+def check_input(array: NDArray[Any], spec: Input) -> NDArray[Any]:
+    """``array`` with shape ``(batch, *spec.type.shape)``, in its own dtype. Raises InputError.
 
     A channel axis of length 1 may be missing, as in the files of most gray image sets.
     """
@@ -83,7 +83,7 @@ def check_input(array: NDArray[Any], spec: Input) -> IntArray:
         for end in (int(array.min()), int(array.max())):
             if end not in spec.type.interval:
                 raise InputError(f"input {spec.name!r} has value {end} outside {spec.type.interval}")
-    return array.astype(np.int64)
+    return array
 
 
 class Session:
@@ -126,14 +126,14 @@ class Session:
             for name in self.program.outputs
         }
         for part in self._parts(batch):
-            results = self._engine.run({name: array[part] for name, array in arrays.items()})
+            results = self._engine.run({n: a[part].astype(np.int64) for n, a in arrays.items()})
             for name, result in results.items():
                 outputs[name][part] = result
             if progress:
                 progress(part.stop - part.start)
         return outputs
 
-    def _check(self, inputs: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, IntArray]:
+    def _check(self, inputs: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         specs = self.program.inputs
         if not isinstance(inputs, Mapping):
             if len(specs) != 1:
@@ -141,7 +141,7 @@ class Session:
             inputs = {specs[0].name: inputs}
         if set(inputs) != {spec.name for spec in specs}:
             wanted = ", ".join(repr(spec.name) for spec in specs)
-            raise InputError(f"inputs must be {wanted}, not {', '.join(map(repr, inputs))}")
+            raise InputError(f"inputs must be {wanted}, not {', '.join(map(repr, inputs)) or 'nothing'}")
         arrays = {spec.name: check_input(inputs[spec.name], spec) for spec in specs}
         if len({len(array) for array in arrays.values()}) > 1:
             raise InputError("all inputs must have one batch size")

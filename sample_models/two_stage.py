@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from torch import nn
 
+from runtime.errors import InputError
+from runtime.types import ELEMENT_LIMIT
 from toolchain.layers import ConvBlock, HEQClassifier, SkipBlock, set_precision
 
 OPTIONS = {"width": 32, "levels": 3, "bits": 1, "rule": "quantile-span", "twin": False}
 """Defaults of the options of ``build``, the skip excepted."""
+
+MAX_WIDTH = math.isqrt(ELEMENT_LIMIT // 36)
+"""The widest convolution, 3x3 in the second stage, has ``9 * (2 * width)**2`` weights."""
 
 
 def build(
@@ -18,10 +24,14 @@ def build(
     """``stem``, ``stage1``, ``down``, ``stage2``, ``classifier`` on ``last`` x ``last`` positions.
 
     ``stem_pool``: window of the max pooling in the stem, 0 for none. ``skip``: a row of ``SKIPS``.
-    ``width``: channels of the first stage, doubled in the second. ``levels``: of the weights. ``bits``: of
-    the activations. ``rule``: a row of ``STEP_RULES``. ``twin``: the float32 twin, with real weights, ReLU,
-    and an added skip in place of a logic one.
+    ``width``: channels of the first stage, doubled in the second; 1..``MAX_WIDTH``. ``levels``: of
+    the weights. ``bits``: of the activations. ``rule``: a row of ``STEP_RULES``. ``twin``: float32 twin,
+    with real weights, ReLU, and an added skip in place of a logic one. Raises InputError for bad options.
     """
+    if not 1 <= width <= MAX_WIDTH:
+        raise InputError(
+            f"width must be within 1..{MAX_WIDTH}, not {width}; the default is {OPTIONS['width']}"
+        )
     block = {"levels": levels, "rule": rule, "bits": bits, "kind": "relu" if twin else "codes"}
     if twin and skip != "none":
         skip = "add"

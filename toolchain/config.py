@@ -7,6 +7,7 @@ A recipe is a TOML file. Packages offer recipes by name through the entry-point 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata, resources
@@ -21,6 +22,8 @@ from runtime.errors import InputError
 RECIPE_GROUP = "gatefold.recipes"
 
 Option = bool | int | float | str
+
+PHASE_NAME = r"^[a-z][a-z0-9_-]*$"
 
 
 class Section(BaseModel):
@@ -67,7 +70,7 @@ class Phase(Section):
     (to zero), or ``step`` (times 0.1 after half and after three quarters of the phase).
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    name: Annotated[str, Field(pattern=PHASE_NAME)]
     epochs: Annotated[int, Field(ge=1)]
     precision: Literal["float", "quantized"]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -146,8 +149,7 @@ def load_recipe(source: str | Path) -> Recipe:
     shipped = {} if isinstance(source, Path) else shipped_recipes()
     file = shipped.get(str(source), Path(source))
     if not file.is_file():
-        known = f"a TOML file or one of {', '.join(shipped)}" if shipped else "a TOML file"
-        raise InputError(f"recipe must be {known}, not {str(source)!r}{_suggest(str(source), shipped)}")
+        raise _unknown_recipe(str(source), shipped)
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -157,12 +159,39 @@ def load_recipe(source: str | Path) -> Recipe:
     return parse_recipe(table, f"recipe {source}")
 
 
+def _unknown_recipe(source: str, shipped: Iterable[str]) -> InputError:
+    names = ", ".join(shipped)
+    known = f"a TOML file or one of {names}" if names else "a TOML file"
+    near = _suggest(source.removesuffix(".toml"), shipped)
+    if source.endswith(".toml"):
+        return InputError(f"recipe must be {known}; no such file exists: {source!r}{near}")
+    return InputError(f"recipe must be {known}, not {source!r}{near}")
+
+
 def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
     """A recipe from its key-value tree. Raises InputError that starts with ``where``."""
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise InputError(f"{where}: {_first_mistake(error)}") from None
+        raise InputError(f"{where}: {_first_mistake(error, table)}") from None
+
+
+def leaves(recipe: Recipe) -> dict[str, Any]:
+    """Every single value of ``recipe`` by the dotted key that ``override`` takes; phases go by name.
+
+    ``phases`` itself is the list of their names, so recipes with equal leaves are equal.
+    """
+    tree = recipe.model_dump(mode="json")
+    phases = {phase["name"]: phase for phase in tree.pop("phases")}
+    return dict(_flatten(tree)) | {"phases": list(phases)} | dict(_flatten(phases, "phases."))
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
@@ -214,12 +243,10 @@ def _unknown_key(key: str, part: str, known: dict[str, Any]) -> InputError:
     return InputError(f"--set: unknown key {key!r}{_suggest(part, known)}{_listing(known)}")
 
 
-def _first_mistake(error: ValidationError) -> str:
-    """The first of pydantic's complaints as ``key: rule, not value``."""
+def _first_mistake(error: ValidationError, table: dict[str, Any]) -> str:
+    """The first of pydantic's complaints about ``table`` as ``key: rule, not value``."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(
-        str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained"))
-    )
+    key = _dotted(first["loc"], table)
     if first["type"] == "extra_forbidden":
         known = _keys_beside(first["loc"])
         return f"unknown key {key!r}{_suggest(str(first['loc'][-1]), known)}{_listing(known)}"
@@ -228,6 +255,16 @@ def _first_mistake(error: ValidationError) -> str:
     rule = first["msg"].removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
     return f"{key}: {rule}, not {first['input']!r}" if key else rule
+
+
+def _dotted(location: tuple[int | str, ...], table: dict[str, Any]) -> str:
+    """The key at pydantic's ``location`` in ``table``; a phase goes by its name if that is a valid one."""
+    parts = [str(part) for part in location if not str(part).startswith(("literal", "constrained"))]
+    if len(parts) > 2 and parts[0] == "phases":
+        name = table["phases"][int(parts[1])].get("name")
+        if isinstance(name, str) and re.fullmatch(PHASE_NAME, name):
+            parts[1] = name
+    return ".".join(parts)
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

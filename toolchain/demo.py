@@ -71,35 +71,35 @@ class Demonstration:
         }
 
 
-def demonstrate(
-    recipe: str,
-    dataset: Dataset,
-    directory: Path,
-    listen: Progress,
-    stage: Callable[[str], None],
-) -> Demonstration:
-    """Train, lower, export, verify, time and cost one recipe into ``directory``, or go on from there.
-
-    ``listen`` hears training, ``stage`` the name of each later stage. Raises the errors of each stage.
-    """
+def train_once(recipe: str, dataset: Dataset, directory: Path, listen: Progress) -> RunResult:
+    """Train a shipped recipe into ``directory``, or go on with the run it already holds."""
     resume = (directory / RECIPE_FILE).exists()
-    result = train(load_recipe(recipe), dataset, directory, resume=resume, progress=listen)
-    stage("lower")
+    return train(load_recipe(recipe), dataset, directory, resume=resume, progress=listen)
+
+
+def demonstrate(
+    result: RunResult, dataset: Dataset, directory: Path, stage: Callable[[str], None]
+) -> Demonstration:
+    """Lower, export, verify, time and cost the finished run in ``directory``.
+
+    ``stage`` hears the name of each step. Raises the errors of each.
+    """
+    stage("lowering")
     program, run = lower_run(directory)
     save(program, directory / "program.gfold")
-    stage("export")
+    stage("exporting")
     paths = {
         profile: exporters.export(program, "onnx", directory / f"{profile}.onnx", profile=profile)
         for profile in PROFILES
     }
-    stage("verify")
+    stage(f"verifying on {len(dataset.test_images):,} test images and {RANDOM_SAMPLES:,} random ones")
     images = {program.inputs[0].name: dataset.test_images}
     comparison = compare(
         program, [images, random_samples(program, RANDOM_SAMPLES, 0)], exporters.executors()
     )
     model = check_model(program, run.model, dataset.test_images)
     classes = Session(program).run(dataset.test_images)["class"]
-    stage("measure")
+    stage("measuring")
     milliseconds, float32_bytes = latencies(program, dataset.test_images[:1])
     return Demonstration(
         directory,

@@ -26,11 +26,29 @@ from toolchain.passes import run_passes
 INPUT, CLASS = "image", "class"
 """Names of a program's input and of a classifier's decision."""
 
+INSTEAD: dict[type[nn.Module], str] = {
+    nn.ReLU: "Activation",
+    nn.Conv2d: "HEQConv2d",
+    nn.Linear: "HEQLinear or HEQClassifier",
+    nn.BatchNorm1d: "BatchNorm",
+    nn.BatchNorm2d: "BatchNorm",
+    nn.AvgPool2d: "SumPool2d",
+    nn.AdaptiveAvgPool2d: "GlobalSumPool",
+}
+"""What takes the place of a module of torch that has no lowering rule."""
+
 __all__ = ["CLASS", "INPUT", "SCORES", "LoweringError", "lower", "reference_model"]
 
 
 def reference_model(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` on the CPU, in float64 and evaluation mode: what a program must equal."""
+    """A copy of ``model`` on the CPU, in float64 and evaluation mode: what a program must equal.
+
+    Raises LoweringError for anything but a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise LoweringError(
+            f"a model must be a torch.nn.Module, not {type(model).__name__}; build or load one first"
+        )
     return copy.deepcopy(model).cpu().double().eval()
 
 
@@ -51,9 +69,10 @@ def lower(
     its last value. Raises LoweringError naming the module that cannot be lowered, and what is supported.
     """
     reference = reference_model(model)
-    if type(reference) in LAYERS:
+    tracer = _Tracer()
+    if tracer.is_leaf_module(reference, ""):
         reference = nn.Sequential(reference)
-    graph = _trace(reference)
+    graph = _trace(tracer, reference)
     builder = Builder(name)
     builder.input(INPUT, tuple(input_shape), input_interval)
     modules = dict(reference.named_modules())
@@ -69,19 +88,20 @@ def lower(
 
 
 class _Tracer(fx.Tracer):
-    """Stops at modules with a lowering rule, and at modules of torch."""
+    """Stops at modules with a lowering rule, at subclasses of those, and at modules of torch."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, tuple(LAYERS)) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _trace(model: nn.Module) -> fx.Graph:
+def _trace(tracer: fx.Tracer, model: nn.Module) -> fx.Graph:
     try:
-        return _Tracer().trace(model)
-    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        return tracer.trace(model)
+    except Exception as error:  # whatever a foreign forward raises
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise LoweringError(
-            f"forward must not depend on the data (no branches, loops or conversions of tensors): {reason}"
+            "forward must not depend on the data (no branches, loops or conversions of tensors), nor fail, "
+            f"but {type(model).__name__}.forward raises {reason}; correct it"
         ) from error
 
 
@@ -127,12 +147,20 @@ def _function_name(function: Callable[..., Any] | str) -> str:
 
 
 def _layer_rule(site: Site, module: nn.Module) -> Callable[..., Any]:
-    if type(module) not in LAYERS:
+    kind = type(module)
+    if kind not in LAYERS:
         known = ", ".join(layer.__name__ for layer in LAYERS)
-        raise site.error(f"a module must be one of {known}, not {type(module).__name__}")
+        rule = f"a module must be one of {known}, not {kind.__name__}"
+        base = next((parent for parent in kind.__mro__ if parent in LAYERS), None)
+        if base is not None:
+            name = base.__name__
+            raise site.error(
+                f"{rule}, a subclass, which has no lowering rule; use or compose {name} itself"
+            )
+        raise site.error(f"{rule}; use {INSTEAD.get(kind, 'one of these')} instead")
     if isinstance(module, PhasedModule) and not module.quantized:
         raise site.error('a model must be quantized to be lowered; use set_precision(model, "quantized")')
-    return LAYERS[type(module)]
+    return LAYERS[kind]
 
 
 def _function_rule(site: Site, node: fx.Node) -> Callable[..., Any]:
@@ -144,10 +172,14 @@ def _function_rule(site: Site, node: fx.Node) -> Callable[..., Any]:
     return FUNCTIONS[node.target]
 
 
-def _finish(builder: Builder, result: object) -> tuple[str, ...]:
+def _finish(builder: Builder, tensor: object) -> tuple[str, ...]:
     """Name the outputs, after appending ArgMax to a classifier's scores."""
     site = Site(builder, "output")
-    tensor = site.tensor(result)
+    if not isinstance(tensor, Lowered):
+        kind = type(tensor).__name__.removeprefix("immutable_")  # torch.fx freezes lists and dicts
+        raise site.error(f"forward must return one tensor, not a {kind}; return only the last value")
+    if tensor.value == INPUT and not tensor.pending:
+        raise site.error("a model must compute something, not return its input; add a layer")
     if not tensor.logits:
         return (site.integers(tensor),)
     return tensor.value, site.emit(ArgMax(), tensor.value, name=CLASS)

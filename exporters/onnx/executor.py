@@ -58,6 +58,13 @@ class OnnxExecutor:
         return {n: r.astype(np.int64) for n, r in zip(self._outputs, results, strict=True)}
 
 
+class OnnxModernExecutor(OnnxExecutor):
+    """Executor ``onnx-modern``: the same in the profile ``modern``."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program, "modern")
+
+
 class OnnxReferenceExecutor:
     """Executor ``onnx-reference``: the exported model in ``onnx.reference.ReferenceEvaluator``."""
 

@@ -212,7 +212,7 @@ def test_files_name_themselves_in_errors(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(InputError, match=r"cannot read .*none\.gfold: No such file"):
         load(tmp_path / "none.gfold")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match=r"is a directory; give the program\.gfold in it"):
         load(tmp_path)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from runtime.errors import InputError
 from runtime.interpreter import Interpreter
 from sample_models import digits, images
 from toolchain.layers import LoweringError, quantized_layers, set_precision
@@ -68,6 +69,13 @@ def test_options_reach_the_layers(name: str) -> None:
     }
     assert {m.bits for m in model.modules() if hasattr(m, "bits")} == {2}
     assert "NoSkip" in repr(model)
+
+
+@pytest.mark.parametrize("width", [0, -5, 1931, 100_000_000])
+def test_width_has_a_range(width: int) -> None:
+    message = f"^width must be within 1..1930, not {width}; the default is 32$"
+    with pytest.raises(InputError, match=message):
+        ROWS["muxnet-digits"].build(width=width)
 
 
 @pytest.mark.parametrize("name", ["ornet-digits", "muxnet-mini"])

@@ -84,7 +84,7 @@ def test_train_lower_evaluate_verify_export_report(trained: Path, tmp_path: Path
     verified = json.loads(out)
     assert code == 0
     assert verified["ok"] is True
-    assert set(verified["executors"]) == {"interpreter", "packed", "onnx", "onnx-reference"}
+    assert set(verified["executors"]) == {"interpreter", "packed", "onnx", "onnx-modern", "onnx-reference"}
     for row in verified["executors"].values():
         assert row == {"samples": 379, "mismatches": 0, "skipped": None}
     assert verified["model"]["mismatches"] == 0
@@ -170,17 +170,22 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
     "input is no array": (
         lambda d: ["run", d / "tiny.gfold", "--input", write(d / "x.npy", b"zip"), "--output", d / "y.npy"],
         2,
-        "is not a plain .npy or .npz file",
+        "is not an intact .npy or .npz file of plain numbers",
     ),
     "empty input file": (
         lambda d: ["run", d / "tiny.gfold", "--input", write(d / "x.npy", b""), "--output", d / "y.npy"],
         2,
-        "is not a plain .npy or .npz file",
+        "is not an intact .npy or .npz file of plain numbers",
     ),
     "unknown executor": (
         lambda d: ["evaluate", d / "tiny.gfold", "--executor", "gpu", "--data", "digits"],
         2,
-        "executor must be one of interpreter, packed, onnx, onnx-reference, not 'gpu'",
+        "executor must be one of interpreter, packed, onnx, onnx-modern, onnx-reference, not 'gpu'",
+    ),
+    "no executor in verify": (
+        lambda d: ["verify", d / "tiny.gfold", "--executors", ","],
+        2,
+        "--executors must name at least one of interpreter",
     ),
     "unknown executor in verify": (
         lambda d: ["verify", d / "tiny.gfold", "--executors", "packed,gpu"],
@@ -200,6 +205,16 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
         "data set 'fashion-mnist' is missing: .* --data-dir",
     ),
     "unknown model": (lambda d: ["train", "resnet-9000"], 2, "not 'resnet-9000'"),
+    "misspelt recipe": (
+        lambda d: ["train", "digits-ternay"],
+        2,
+        "not 'digits-ternay'; did you mean 'digits-ternary'",
+    ),
+    "absurd width": (
+        lambda d: ["train", "digits-ternary", "--set", "options.width=0", "--out", d / "r"],
+        2,
+        "width must be within 1..",
+    ),
     "unknown recipe key": (
         lambda d: ["train", "digits-ternary", "--set", "sed=1", "--out", d / "r"],
         2,
@@ -210,6 +225,24 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
         lambda d: ["export", d / "tiny.gfold", "--to", "onnx", "-o", d / "tiny.gfold" / "x.onnx"],
         2,
         "cannot write .*x.onnx",
+    ),
+    "output is a device": (
+        lambda d: ["export", d / "tiny.gfold", "--to", "onnx", "-o", "/dev/null"],
+        2,
+        "cannot write /dev/null: it is not a regular file",
+    ),
+    "program is a run": (lambda d: ["inspect", d], 2, "is a directory; give the program.gfold in it"),
+    "truncated npz": (
+        lambda d: [
+            "run",
+            d / "tiny.gfold",
+            "--input",
+            write(d / "x.npz", b"PK\3\4"),
+            "--output",
+            d / "y.npy",
+        ],
+        2,
+        "is not an intact .npy or .npz file",
     ),
     "output is a folder": (
         lambda d: ["export", d / "tiny.gfold", "--to", "onnx", "-o", d],

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from runtime.errors import InputError
-from toolchain.config import Recipe, StepUpdate, load_recipe, override, shipped_recipes
+from toolchain.config import Recipe, StepUpdate, leaves, load_recipe, override, shipped_recipes
 
 TEXT = """
 name = "small"
@@ -98,11 +98,19 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
         ),
         (
             "phases.qat.precision=half",
-            "--set: phases.1.precision: input should be 'float' or 'quantized', not 'half'",
+            "--set: phases.qat.precision: input should be 'float' or 'quantized', not 'half'",
         ),
         (
             "phases.qat.learning_rate=nan",
-            "--set: phases.1.learning_rate: input should be a finite number, not nan",
+            "--set: phases.qat.learning_rate: input should be a finite number, not nan",
+        ),
+        (
+            "phases.0.epochs=0",
+            "--set: phases.pretrain.epochs: input should be greater than or equal to 1, not 0",
+        ),
+        (
+            "phases.qat.name=Q",
+            "--set: phases.1.name: string should match pattern '^[a-z][a-z0-9_-]*$', not 'Q'",
         ),
         ("phases.qat.name=pretrain", "--set: phase names must differ, not pretrain, pretrain"),
         ("keep=best", "--set: keep = 'best' needs a validation share above 0"),
@@ -126,9 +134,14 @@ def test_a_wrong_assignment_is_told_in_one_line(recipe, assignment, message):
         (
             "schedule",
             "shedule",
-            "unknown key 'phases.1.shedule'; did you mean 'schedule'? (keys: name, epochs,",
+            "unknown key 'phases.qat.shedule'; did you mean 'schedule'? (keys: name, epochs,",
         ),
-        ("epochs = 2", "epochs = 0", "phases.0.epochs: input should be greater than or equal to 1, not 0"),
+        (
+            "epochs = 2",
+            "epochs = 0",
+            "phases.pretrain.epochs: input should be greater than or equal to 1, not 0",
+        ),
+        ('name = "qat"\n', "", "key 'phases.1.name' is missing"),
         ("[options]", "[options", "is not valid TOML: "),
     ],
 )
@@ -154,6 +167,28 @@ def test_an_unknown_recipe_lists_the_shipped_ones():
         load_recipe("digit-ternary")
     assert "recipe must be a TOML file or one of digits-float, digits-mux," in str(caught.value)
     assert str(caught.value).endswith("not 'digit-ternary'; did you mean 'digits-ternary'?")
+
+
+def test_a_missing_recipe_file_is_told_as_such(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_recipe("digit-ternary.toml")
+    assert "recipe must be a TOML file or one of digits-float, digits-mux," in str(caught.value)
+    assert str(caught.value).endswith(
+        "; no such file exists: 'digit-ternary.toml'; did you mean 'digits-ternary'?"
+    )
+    path = tmp_path / "none.toml"
+    with pytest.raises(InputError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"recipe must be a TOML file; no such file exists: {str(path)!r}"
+
+
+def test_the_leaves_of_a_recipe_are_the_keys_that_override_takes(recipe):
+    found = leaves(recipe)
+    assert found["phases"] == ["pretrain", "qat"]
+    assert found["phases.qat.schedule"] == "cosine"
+    assert found["options.width"] == 8
+    assert found["step.every"] == "epoch"
+    assert leaves(override(recipe, ["phases.1.epochs=7"])) == found | {"phases.qat.epochs": 7}
 
 
 @pytest.mark.parametrize(("total", "epochs"), [(2, [1, 1]), (4, [1, 3]), (8, [2, 6]), (17, [4, 13])])

@@ -228,6 +228,29 @@ def test_relu_is_for_the_float_twin() -> None:
         (lambda: HEQLinear(2, 2, levels=2), "levels must be odd and within 3..127, not 2"),
         (lambda: HEQLinear(2, 2, rule="mean"), "step rule must be one of .*, not 'mean'"),
         (lambda: HEQConv2d(4, 6, 3, groups=4), "groups must divide the channels, not 4 with 4 and 6"),
+        (lambda: HEQConv2d(4, 6, 3, groups=0), "groups must divide the channels, not 0 with 4 and 6"),
+        (
+            lambda: HEQConv2d(0, 4, 3),
+            r"weights must have dimensions of at least 1, not \[4, 0, 3, 3\] of HEQConv2d; check the sizes",
+        ),
+        (
+            lambda: HEQConv2d(0, 0, 3, groups=2),
+            r"dimensions of at least 1, not \[0, 0, 3, 3\] of HEQConv2d",
+        ),
+        (lambda: HEQConv2d(1, 4, 0), r"dimensions of at least 1, not \[4, 1, 0, 0\] of HEQConv2d"),
+        (lambda: HEQConv2d(1, -4, 3), r"dimensions of at least 1, not \[-4, 1, 3, 3\] of HEQConv2d"),
+        (lambda: HEQLinear(4, 0), r"dimensions of at least 1, not \[0, 4\] of HEQLinear; check the sizes"),
+        (lambda: HEQClassifier(0, 4), r"dimensions of at least 1, not \[4, 0\] of HEQClassifier"),
+        (
+            lambda: HEQLinear(2**20, 2**20),
+            r"weights may have at most 134217728 elements, not \[1048576, 1048576\] of HEQLinear; use",
+        ),
+        (
+            lambda: HEQClassifier(4, 2, input_max=0),
+            "input_max must be at least 1, the largest code of an input, not 0",
+        ),
+        (lambda: BatchNorm(0), "BatchNorm channels must be within 1..134217728, not 0"),
+        (lambda: BatchNorm(10**12), "BatchNorm channels must be within 1..134217728, not 1000000000000"),
         (lambda: Activation(9), "activation bits must be within 1..8, not 9"),
         (lambda: Activation(kind="tanh"), "activation kind must be one of codes, relu, not 'tanh'"),
         (lambda: MuxSkip(threshold=2), "mux threshold must be a fraction within 0..1, not 2"),
@@ -241,5 +264,6 @@ def test_relu_is_for_the_float_twin() -> None:
     ],
 )
 def test_option_errors(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         make()
+    assert "\n" not in str(caught.value)

@@ -40,6 +40,10 @@ class Calls(nn.Module):
         return self.then(self, self.first(x))
 
 
+class OwnConvolution(HEQConv2d):
+    """A subclass of a supported layer."""
+
+
 def in_float() -> nn.Module:
     model = ConvBlock(1, 4)
     set_precision(model, "float")
@@ -55,9 +59,37 @@ def broken_norm() -> nn.Module:
 CASES = {
     "unknown module": (
         lambda: nn.Sequential(ConvBlock(1, 4), nn.Sequential(nn.ReLU())),
-        "cannot lower '1.0': a module must be one of HEQConv2d, .*, Dropout2d, not ReLU",
+        "cannot lower '1.0': a module must be one of HEQConv2d, .*, Dropout2d, not ReLU; use Activation",
     ),
-    "plain convolution": (lambda: nn.Sequential(nn.Conv2d(1, 4, 3)), "cannot lower '0': .* not Conv2d"),
+    "module without a counterpart": (
+        lambda: nn.Sequential(ConvBlock(1, 4), nn.GELU()),
+        "cannot lower '1': a module must be one of HEQConv2d, .*, not GELU; use one of these instead$",
+    ),
+    "torch module as the model": (
+        lambda: nn.Conv2d(1, 4, 3),
+        "cannot lower '0': a module must be one of HEQConv2d, .*, not Conv2d; use HEQConv2d instead$",
+    ),
+    "subclass of a layer": (
+        lambda: nn.Sequential(OwnConvolution(1, 4, 3)),
+        "cannot lower '0': a module must be one of .*, not OwnConvolution, a subclass, which has no "
+        "lowering rule; use or compose HEQConv2d itself$",
+    ),
+    "subclass of a layer as the model": (
+        lambda: OwnConvolution(1, 4, 3),
+        "cannot lower '0': .*, not OwnConvolution, a subclass",
+    ),
+    "class for a module": (
+        lambda: HEQConv2d,
+        "a model must be a torch.nn.Module, not type; build or load one first$",
+    ),
+    "text for a module": (
+        lambda: "ornet-mini",
+        "a model must be a torch.nn.Module, not str; build or load one first$",
+    ),
+    "empty model": (
+        nn.Sequential,
+        "cannot lower 'output': a model must compute something, not return its input; add a layer$",
+    ),
     "full precision": (
         in_float,
         "cannot lower 'conv': a model must be quantized to be lowered; use set_precision",
@@ -164,7 +196,24 @@ CASES = {
     ),
     "branch on the data": (
         lambda: Calls(lambda self, x: x if x.sum() > 0 else self.skip(x, x)),
-        "forward must not depend on the data",
+        r"forward must not depend on the data \(no branches, loops or conversions of tensors\), nor fail, "
+        "but Calls.forward raises TraceError: symbolically traced variables cannot be used as inputs",
+    ),
+    "failing lookup": (
+        lambda: Calls(lambda self, x: {}["stem"]),
+        "but Calls.forward raises KeyError: 'stem'; correct it$",
+    ),
+    "missing attribute": (
+        lambda: Calls(lambda self, x: self.absent(x)),
+        "but Calls.forward raises AttributeError: .*absent.*; correct it$",
+    ),
+    "axis beyond the shape": (
+        lambda: Calls(lambda self, x: x.reshape(x.shape[0], x.shape[7])),
+        "cannot lower 'getitem': an index must be one of the shape's axes, not 7",
+    ),
+    "size beyond the shape": (
+        lambda: Calls(lambda self, x: x.reshape(x.shape[0], x.size(7))),
+        "cannot lower 'size': an index must be one of the shape's axes, not 7",
     ),
     "loop over the data": (
         lambda: Calls(lambda self, x: sum(row for row in x)),
@@ -172,7 +221,19 @@ CASES = {
     ),
     "two results": (
         lambda: Calls(lambda self, x: (x, x)),
-        "cannot lower 'output': operands must be tensors computed from the input, not \\(",
+        "cannot lower 'output': forward must return one tensor, not a tuple; return only the last value$",
+    ),
+    "results by name": (
+        lambda: Calls(lambda self, x: {"features": x}),
+        "cannot lower 'output': forward must return one tensor, not a dict",
+    ),
+    "results in a list": (
+        lambda: Calls(lambda self, x: [x]),
+        "cannot lower 'output': forward must return one tensor, not a list",
+    ),
+    "no result": (
+        lambda: Calls(lambda self, x: None),
+        "cannot lower 'output': forward must return one tensor, not a NoneType",
     ),
 }
 
@@ -184,6 +245,30 @@ def test_error(case: str) -> None:
         lower(make(), (1, 8, 8), Interval(0, 16), "net")
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "instead"),
+    [
+        (nn.ReLU(), "Activation"),
+        (nn.Conv2d(1, 4, 3), "HEQConv2d"),
+        (nn.Linear(8, 4), "HEQLinear or HEQClassifier"),
+        (nn.BatchNorm1d(4), "BatchNorm"),
+        (nn.BatchNorm2d(4), "BatchNorm"),
+        (nn.AvgPool2d(2), "SumPool2d"),
+        (nn.AdaptiveAvgPool2d(1), "GlobalSumPool"),
+    ],
+)
+def test_what_takes_the_place_of_a_module_of_torch(module: nn.Module, instead: str) -> None:
+    message = f"^cannot lower '0': .*, not {type(module).__name__}; use {instead} instead$"
+    with pytest.raises(LoweringError, match=message):
+        lower(nn.Sequential(module), (1, 8, 8), Interval(0, 16), "net")
+
+
+def test_the_error_of_a_forward_is_kept_as_the_cause() -> None:
+    with pytest.raises(LoweringError) as caught:
+        lower(Calls(lambda self, x: {}["stem"]), (1, 8, 8), Interval(0, 16), "net")
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_two_inputs() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,12 +84,15 @@ def extra(name: str, purpose: str) -> Iterator[None]:
 def read_arrays(path: Path) -> NDArray[Any] | Mapping[str, NDArray[Any]]:
     """The array of a .npy file, or those of an .npz by name. Raises InputError."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a plain .npy or .npz file: {error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(
+            f"{path} is not an intact .npy or .npz file of plain numbers; write it with numpy.save"
+        ) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,30 +22,43 @@ TITLES = {"digits-ternary": "OR", "digits-mux": "MUX", "fashion-or": "OR", "fash
 
 def summary(shown: Demonstration) -> str:
     """Accuracy, agreement, speed and cost of one network, for people."""
-    total = shown.cost.to_json()["total"]
+    report = shown.cost.to_json()
+    total, devices = report["total"], report["devices"]
     correct = f"{100 * shown.accuracy:.2f} % of {shown.result.test_samples:,} test images"
     speed = ", ".join(f"{name} {ms:.2f} ms" for name, ms in shown.milliseconds.items())
-    sizes = ", ".join(f"{name} {size:,}" for name, size in shown.onnx_bytes.items())
-    devices = shown.cost.to_json()["devices"]
+    sizes = ", ".join(f"{name} {size:,} B" for name, size in shown.onnx_bytes.items())
+    skips = report["skip_cost"]["connections"][0]
+    skip_costs = ", ".join(
+        f"{label} {skips[kind]['ge']:,.0f}"
+        for label, kind in (
+            ("OR", "or"),
+            ("MUX", "mux"),
+            ("int8 add", "integer_add"),
+            ("float32 add", "float32_add"),
+        )
+    )
+    fitting = [name for name, row in devices.items() if row["fits"]]
     lines = [
-        f"accuracy   {correct} of {shown.result.dataset} (trained in {shown.result.seconds:.0f} s)",
+        f"accuracy  {correct} of {shown.result.dataset}, trained in {shown.result.seconds:.0f} s",
         agreement_table(shown.comparison),
         model_line(shown.model.to_json()),
-        f"speed      one image, one thread: {speed}",
-        f"ONNX       bytes: {sizes}; the float32 twin {shown.float32_onnx_bytes:,}",
-        f"cost       {total['parameters']:,} parameters, {total['macs']:,} MACs, "
-        f"{total['flash_bytes']:,} B flash, {total['ram_bytes']:,} B RAM, "
-        f"{total['gates']['ge']:,.0f} gate equivalents fully parallel",
-        "fits       " + ", ".join(name for name, row in devices.items() if row["fits"]),
-        f"files      {shown.directory}/program.gfold, portable.onnx, modern.onnx",
+        f"speed     one image, one thread: {speed}",
+        f"ONNX      {sizes}; float32 network of the same shape {shown.float32_onnx_bytes:,} B",
+        f"cost      {total['parameters']:,} parameters, {total['macs']:,} MACs; estimated "
+        f"{total['flash_bytes']:,} B flash, {total['ram_bytes']:,} B RAM",
+        f"gates     {total['gates']['ge']:,.0f} gate equivalents fully parallel, "
+        f"{total['gates_one_position']['ge']:,.0f} for one position reused",
+        f"one skip  gate equivalents: {skip_costs}",
+        f"fits      {len(fitting)} of {len(devices)} devices: {', '.join(fitting)}",
+        f"files     {shown.directory}/: program.gfold, portable.onnx, modern.onnx",
+        f"more      gatefold report {shown.directory}/program.gfold",
     ]
     return "\n".join(lines)
 
 
 def announce(stage: str) -> None:
-    """Say which stage runs, on a terminal."""
-    if sys.stderr.isatty():
-        click.echo(f"{stage} ...", err=True)
+    """Say which step runs, on standard error."""
+    click.echo(f"{stage} ...", err=True)
 
 
 @click.command("demo")
@@ -75,15 +87,17 @@ def command(data: str, data_dir: Path | None, out: Path, as_json: bool) -> None:
     os.environ.pop("OPENBLAS_CORETYPE", None)
     with extra("all", "the demo"):
         from toolchain.data import load as load_data
-        from toolchain.demo import DEMOS, demonstrate
+        from toolchain.demo import DEMOS, demonstrate, train_once
     for row in exporters.executors().values():
         row.load()  # a missing package is said before training, not after
     dataset = load_data(data, data_dir)
     shown = []
     for recipe in DEMOS[data]:
         click.echo(f"{TITLES[recipe]} network: recipe {recipe}", err=as_json)
+        announce("training")
         with training_progress("training", quiet=True) as listen:
-            done = demonstrate(recipe, dataset, out / recipe, listen, announce)
+            result = train_once(recipe, dataset, out / recipe, listen)
+        done = demonstrate(result, dataset, out / recipe, announce)
         shown.append(done)
         if not as_json:
             click.echo(summary(done) + "\n")

@@ -71,7 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     argv = [a for a in argv if a != "--debug"] or ["--help"]
     try:
         code = cli.main(argv, prog_name="gatefold", standalone_mode=False) or 0
-        sys.stdout.flush()
+        if sys.stdout:  # None where the shell has closed it
+            sys.stdout.flush()
     except (
         click.ClickException,
         GatefoldError,
@@ -105,7 +106,7 @@ def describe_failure(error: BaseException) -> tuple[str, int]:
             hint = f" (see `{error.ctx.command_path} --help`)" if getattr(error, "ctx", None) else ""
             return error.format_message() + hint, error.exit_code
         case click.Abort() | KeyboardInterrupt():
-            return "interrupted; nothing half-written is left", INTERRUPTED
+            return "interrupted; every file left is whole, and training goes on with --resume", INTERRUPTED
         case MemoryError():
             return "out of memory; use a smaller batch or a smaller program", 1
         case _:

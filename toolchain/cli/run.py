@@ -9,7 +9,15 @@ import click
 import exporters
 from runtime.serialize import load
 from runtime.session import Session
-from toolchain.cli.common import executor_option, program_argument, progress_bar, read_arrays, write_arrays
+from toolchain.cli.common import (
+    emit,
+    executor_option,
+    json_option,
+    program_argument,
+    progress_bar,
+    read_arrays,
+    write_arrays,
+)
 
 
 @click.command("run")
@@ -28,7 +36,8 @@ from toolchain.cli.common import executor_option, program_argument, progress_bar
     help="Where the class scores go: .npy for the first output, .npz for all of them.",
 )
 @executor_option("packed")
-def command(program: Path, source: Path, output: Path, executor: str) -> None:
+@json_option
+def command(program: Path, source: Path, output: Path, executor: str, as_json: bool) -> None:
     """Run PROGRAM on a batch of raw inputs and write its integer outputs."""
     session = Session(load(program), executor, exporters.executors())
     inputs = read_arrays(source)
@@ -37,4 +46,5 @@ def command(program: Path, source: Path, output: Path, executor: str) -> None:
         outputs = session.run(inputs, advance)
     write_arrays(output, outputs)
     name, array = next(iter(outputs.items()))
-    click.echo(f"{output}: {name} {array.dtype} {list(array.shape)} by {executor}")
+    written = {"path": str(output), "executor": executor, "samples": len(array), "outputs": list(outputs)}
+    emit(written, as_json, f"{output}: {name} {array.dtype} {list(array.shape)} by {executor}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -33,8 +34,10 @@ def find_recipe(source: str) -> Recipe:
         return default_recipe(source)
     if source in shipped_recipes() or source.endswith(".toml"):
         return load_recipe(source)
+    close = difflib.get_close_matches(source, [*models(), *shipped_recipes()], 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
     raise InputError(
-        f"MODEL must be a model or recipe of `gatefold models`, or a .toml file, not {source!r}"
+        f"MODEL must be a model or recipe of `gatefold models`, or a .toml file, not {source!r}{hint}"
     )
 
 
@@ -49,24 +52,33 @@ def epoch_line(event: Event) -> str:
 
 @contextmanager
 def training_progress(label: str, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """A bar on a terminal, one line per epoch elsewhere unless ``quiet``; warnings on both."""
+    """A bar on a terminal, one line per epoch elsewhere unless ``quiet``; warnings on both.
+
+    An epoch's last step of the bar is its evaluation, so the bar ends with the last accuracy.
+    """
     terminal = sys.stderr.isatty()
     with click.progressbar(
-        length=PERMILLE, label=label, file=sys.stderr, hidden=not terminal, item_show_func=lambda text: text
+        length=PERMILLE,
+        label=label,
+        file=sys.stderr,
+        hidden=not terminal,
+        width=20,
+        show_eta=False,
+        item_show_func=lambda text: text,
     ) as bar:
-        done, last = 0, ""
+        accuracy = ""
 
         def listen(event: Event) -> None:
-            nonlocal done, last
+            nonlocal accuracy
+            batch = event.batch / (event.batches + 1)
             if event.message:
                 click.echo(f"\nwarning: {event.message}", err=True)
-            if event.metrics:
-                last = epoch_line(event)
+            elif event.metrics:
+                batch, accuracy = 1.0, f", {100 * event.metrics['accuracy']:.1f} %"
                 if not (quiet or terminal):
-                    click.echo(last, err=True)
-            share = (event.epoch - 1 + event.batch / event.batches) / event.epochs
-            bar.update(int(PERMILLE * share) - done, last or f"epoch 1/{event.epochs} {event.phase}")
-            done = int(PERMILLE * share)
+                    click.echo(epoch_line(event), err=True)
+            wanted = int(PERMILLE * (event.epoch - 1 + batch) / event.epochs)
+            bar.update(wanted - bar.pos, f"{event.phase} {event.epoch}/{event.epochs}{accuracy}")
 
         yield listen
 
@@ -105,7 +117,8 @@ def command(
         from toolchain.config import override
         from toolchain.data import load as load_data
         from toolchain.training import train
-    recipe = override(find_recipe(model), [*assignments, *([f'dataset="{data}"'] if data else [])])
+    chosen_data = [f"dataset={json.dumps(data)}"] if data else []
+    recipe = override(find_recipe(model), [*assignments, *chosen_data])
     recipe = recipe.with_epochs(epochs) if epochs else recipe
     if show:
         click.echo(json.dumps(recipe.model_dump(mode="json"), indent=2))

@@ -32,6 +32,8 @@ def chosen(names: str | None) -> dict[str, ExecutorRow]:
     if names in (None, "all"):
         return rows
     picked = [name.strip() for name in str(names).split(",") if name.strip()]
+    if not picked:
+        raise InputError(f"--executors must name at least one of {', '.join(rows)}, or be left out")
     for name in picked:
         if name not in rows:
             raise InputError(f"executor must be one of {', '.join(rows)}, not {name!r}")

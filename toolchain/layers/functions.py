@@ -57,14 +57,17 @@ def attribute(site: Site, x: object, name: str) -> tuple[int, ...]:
 def size(site: Site, x: object, dim: int | None = None) -> Any:
     """``x.size()`` and ``x.size(dim)``."""
     dims = attribute(site, x, "shape")
-    return dims if dim is None else dims[dim]
+    return dims if dim is None else item(site, dims, dim)
 
 
 def item(site: Site, sequence: object, index: Any) -> Any:
     """An entry of a shape; tensors cannot be indexed."""
     if isinstance(sequence, Lowered):
         raise site.error("tensors cannot be indexed; only their shape can")
-    return operator.getitem(sequence, index)
+    try:
+        return operator.getitem(sequence, index)
+    except (IndexError, TypeError):
+        raise site.error(f"an index must be one of the shape's axes, not {index!r:.80}") from None
 
 
 FUNCTIONS: dict[Callable[..., Any] | str, Callable[..., Any]] = {

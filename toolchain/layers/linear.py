@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from runtime.ops import Conv2d, Dense
+from runtime.types import ELEMENT_LIMIT
 from runtime.weights import Weights
 from toolchain.layers.base import SCORES, Lowered, LowerRule, Site
 from toolchain.layers.precision import PhasedModule
@@ -30,13 +31,15 @@ class HEQLayer(PhasedModule):
 
     ``weight``: latent weights, kept within [-1, 1] by ``clamp_latent``; initialized uniformly within
     ``sqrt(3 / fan_in)``. ``step``: scalar buffer, from the rule on the initial weights at first.
-    ``levels``: odd, 3..127. ``rule``: a row of ``STEP_RULES``. Raises InputError for bad options.
+    ``levels``: odd, 3..127. ``rule``: a row of ``STEP_RULES``. Raises InputError for bad options, a
+    dimension below 1, or more than ``ELEMENT_LIMIT`` weights, before anything is allocated.
     """
 
     step: Tensor
 
     def __init__(self, shape: tuple[int, ...], levels: int, rule: str) -> None:
         super().__init__()
+        self._check_shape(shape)
         top_level(levels)
         if rule not in STEP_RULES:
             raise InputError(f"step rule must be one of {', '.join(STEP_RULES)}, not {rule!r}")
@@ -46,6 +49,15 @@ class HEQLayer(PhasedModule):
         self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.register_buffer("step", torch.tensor(1.0))
         self.update_step()
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        offender = f"{list(shape)} of {type(self).__name__}"
+        if min(shape) < 1:
+            raise InputError(f"weights must have dimensions of at least 1, not {offender}; check the sizes")
+        if math.prod(shape) > ELEMENT_LIMIT:
+            raise InputError(
+                f"weights may have at most {ELEMENT_LIMIT} elements, not {offender}; use smaller sizes"
+            )
 
     @torch.no_grad()
     def update_step(self) -> None:
@@ -151,6 +163,8 @@ class HEQClassifier(HEQLinear):
         rule: str = "quantile-span",
         input_max: int = 1,
     ) -> None:
+        if input_max < 1:
+            raise InputError(f"input_max must be at least 1, the largest code of an input, not {input_max}")
         super().__init__(in_features, out_features, levels, rule)
         scale = 1 / (top_level(levels) * input_max * math.sqrt(in_features))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from runtime.errors import InputError
+from runtime.types import ELEMENT_LIMIT
 from toolchain.layers.base import Lowered, LowerRule, Site
 
 
@@ -16,6 +18,8 @@ class BatchNorm(nn.Module):
     rounded elementwise steps. Each step is monotone in ``x``, so their composition is one well-defined
     monotone function of the accumulator, the same for every tensor shape (a fused kernel may round
     differently for each). That function is what the threshold search evaluates in float64.
+
+    Raises InputError for channels outside 1..``ELEMENT_LIMIT``.
     """
 
     running_mean: Tensor
@@ -23,6 +27,8 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
+        if not 1 <= channels <= ELEMENT_LIMIT:
+            raise InputError(f"BatchNorm channels must be within 1..{ELEMENT_LIMIT}, not {channels}")
         self.channels = channels
         self.eps = eps
         self.momentum = momentum

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from runtime.errors import InputError
 from runtime.files import atomic_write
-from toolchain.config import Recipe, parse_recipe
+from toolchain.config import Recipe, leaves, parse_recipe
 from toolchain.training.run import (
     CHECKPOINT_FILE,
+    LOCK_FILE,
     METRICS_FILE,
     RECIPE_FILE,
     load_weights,
@@ -25,6 +29,8 @@ from toolchain.training.run import (
 )
 
 CHECKPOINT_VERSION = 1
+
+START_ANEW = f"delete {CHECKPOINT_FILE} and --resume, or delete the run directory, to train anew"
 
 
 @dataclass(slots=True)
@@ -73,38 +79,66 @@ def load_checkpoint(
     path = directory / CHECKPOINT_FILE
     if not path.exists():
         return Progression(), None
-    content = read_tensors(path)
-    if content.get("version") != CHECKPOINT_VERSION:
-        raise InputError(f"{path} is no checkpoint of this version of gatefold; train again")
+    try:
+        content = read_tensors(path)
+        if content.get("version") != CHECKPOINT_VERSION:
+            raise InputError(f"{path} is no checkpoint of this version of gatefold")
+    except InputError as error:
+        raise InputError(f"{error}; {START_ANEW}") from None
     _check_same(recipe, parse_recipe(json.loads(content["recipe"]), str(path)), path)
     load_weights(model, content["model"], path)
     return Progression(**content["progression"]), content["optimizer"]
 
 
-def open_run(directory: Path, recipe: Recipe, resume: bool) -> None:
-    """Make ``directory`` the home of a run of ``recipe``. Raises InputError if it is another's."""
+@contextmanager
+def open_run(directory: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
+    """Make ``directory`` the home of a run of ``recipe``, and keep other processes out of it meanwhile.
+
+    Raises InputError if it is the home of another run, or if another process trains in it.
+    """
     recipe_file = directory / RECIPE_FILE
-    if resume:
-        if not recipe_file.exists():
+    if resume and not recipe_file.exists():
+        raise InputError(f"nothing to resume: {directory} holds no run; leave out --resume to start one")
+    with _locked(directory):
+        if resume:
+            _check_same(recipe, read_recipe(directory), recipe_file)
+        elif recipe_file.exists():
             raise InputError(
-                f"nothing to resume: {directory} holds no run; leave out --resume to start one"
+                f"{directory} already holds a run; continue it with --resume, or choose another --out"
             )
-        _check_same(recipe, read_recipe(directory), recipe_file)
-    elif recipe_file.exists():
+        else:
+            write_json(recipe_file, recipe.model_dump(mode="json"))
+        yield
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which the operating system releases even if the process is killed."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} must be a directory; choose another --out")
+    lock = FileLock(directory / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
         raise InputError(
-            f"{directory} already holds a run; continue it with --resume, or choose another --out"
-        )
-    else:
-        write_json(recipe_file, recipe.model_dump(mode="json"))
+            f"{directory} is in use by another training process; wait for it, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot write {directory / LOCK_FILE}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_same(recipe: Recipe, stored: Recipe, path: Path) -> None:
-    ours, theirs = recipe.model_dump(mode="json"), stored.model_dump(mode="json")
-    for key in ours:
-        if ours[key] != theirs[key]:
+    ours, theirs = leaves(recipe), leaves(stored)
+    for key in [*ours, *theirs]:
+        if ours.get(key) != theirs.get(key):
+            found, wanted = (repr(side[key]) if key in side else "left out" for side in (theirs, ours))
             raise InputError(
-                f"{path} belongs to another recipe: its {key} is {theirs[key]!r:.60}, "
-                f"not {ours[key]!r:.60}; resume with the recipe of the run, or choose another --out"
+                f"{path} belongs to another recipe: its {key} is {found}, not {wanted}; "
+                "resume with the recipe of the run, or choose another --out"
             )
 
 
@@ -114,15 +148,21 @@ class MetricsLog:
     def __init__(self, directory: Path, epochs: int) -> None:
         """Keep the first ``epochs`` lines; later ones belong to an epoch that is trained again."""
         self._path = directory / METRICS_FILE
-        try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()[:epochs] if epochs else []
-            self.lines: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        except (OSError, ValueError):
-            raise InputError(
-                f"{self._path} must hold one JSON line for each of {epochs} epochs; train again"
-            ) from None
+        self.lines = self._read(epochs) if epochs else []
         with atomic_write(self._path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            text = "".join(f"{json.dumps(line)}\n" for line in self.lines)
+            temporary.write_text(text, encoding="utf-8")
+
+    def _read(self, epochs: int) -> list[dict[str, Any]]:
+        """The lines of epochs 1 to ``epochs``. Raises InputError when they are not all there, in order."""
+        try:
+            text = self._path.read_text(encoding="utf-8").splitlines()[:epochs]
+            lines: list[dict[str, Any]] = [json.loads(line) for line in text]
+            if [line["epoch"] for line in lines] == list(range(1, epochs + 1)):
+                return lines
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            pass  # told below, like lines of other epochs
+        raise InputError(f"{self._path} must hold one JSON line for each of {epochs} epochs; {START_ANEW}")
 
     def append(self, line: dict[str, Any]) -> None:
         """Add the line of one epoch."""

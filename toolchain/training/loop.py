@@ -78,7 +78,8 @@ def train(
     On the CPU the same recipe, thread count and library versions give the same weights, whether or not
     the run was interrupted and resumed in between. Every epoch adds a line to ``metrics.jsonl`` and then
     replaces the checkpoint, so a run can be stopped at any time. Raises InputError when recipe, data
-    set, device and directory do not go together, and TrainingError when the loss is not finite.
+    set, device and directory do not go together or another process trains into the directory, and
+    TrainingError when the loss is not finite.
     """
     row = model_row(recipe.model)
     _check_fit(recipe, row, dataset)
@@ -86,7 +87,8 @@ def train(
     with _threads(recipe.threads):
         seed_everything(recipe.seed, 0)
         model = row.build(**recipe.options)
-        return _train_model(model, recipe, dataset, Path(out_dir), place, resume, progress or silent)
+        with open_run(Path(out_dir), recipe, resume):
+            return _train_model(model, recipe, dataset, Path(out_dir), place, resume, progress or silent)
 
 
 def _train_model(
@@ -98,7 +100,6 @@ def _train_model(
     resume: bool,
     tell: Progress,
 ) -> RunResult:
-    open_run(directory, recipe, resume)
     done, optimizer_state = load_checkpoint(directory, recipe, model) if resume else (Progression(), None)
     model.to(device, memory_format=torch.channels_last)  # on CPUs, about twice as fast
     metrics = MetricsLog(directory, done.epochs)
@@ -184,7 +185,7 @@ def _train_epoch(
             raise TrainingError(
                 f"the loss must stay finite, it became {value} in phase {phase.name!r}, "
                 f"epoch {epoch.index + 1}, batch {batch + 1}; lower phases.{phase.name}.learning_rate "
-                "(the last checkpoint is kept)"
+                "and train into another --out (the last checkpoint is kept)"
             )
         optimizer.zero_grad()
         loss.backward()

@@ -3,6 +3,7 @@
 recipe.json     the recipe, complete
 metrics.jsonl   one JSON line per epoch
 checkpoint.pt   the last epoch, to resume from
+run.lock        locked while a process trains here
 model.pt        the chosen weights
 result.json     accuracy and provenance (RunResult)
 """
@@ -30,6 +31,7 @@ from toolchain.models import model_row
 RECIPE_FILE = "recipe.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FILE = "checkpoint.pt"
+LOCK_FILE = "run.lock"
 MODEL_FILE = "model.pt"
 RESULT_FILE = "result.json"
 
@@ -100,12 +102,10 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing; train again, or give the directory of a finished run"
-        ) from None
+        raise InputError(f"{path} is missing") from None
     except Exception:
         # A damaged file makes torch raise almost anything, with advice to turn its safety off.
-        raise InputError(f"{path} is damaged or was not written by gatefold train; train again") from None
+        raise InputError(f"{path} is damaged or was not written by gatefold train") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} was not written by gatefold train")
     return content
@@ -138,13 +138,14 @@ def load_run(run_dir: str | Path) -> Run:
     if not directory.is_dir():
         raise InputError(f"no run directory at {directory}; gatefold train makes one")
     recipe = read_recipe(directory)
-    result = _read_json(directory / RESULT_FILE)
-    if set(result) != {field.name for field in fields(RunResult)}:
-        raise InputError(f"{directory / RESULT_FILE} is damaged or of another version; train again")
     model = model_row(recipe.model).build(**recipe.options)
-    load_weights(model, read_tensors(directory / MODEL_FILE), directory / MODEL_FILE)
+    try:
+        result = _read_result(directory / RESULT_FILE)
+        load_weights(model, read_tensors(directory / MODEL_FILE), directory / MODEL_FILE)
+    except InputError as error:
+        raise InputError(f"{error}; {_remedy(directory)}") from None
     set_precision(model, recipe.phases[-1].precision)
-    return Run(recipe, model.eval(), RunResult(**result))
+    return Run(recipe, model.eval(), result)
 
 
 def write_result(directory: Path, model_state: Mapping[str, Tensor], result: RunResult) -> None:
@@ -153,13 +154,28 @@ def write_result(directory: Path, model_state: Mapping[str, Tensor], result: Run
     write_json(directory / RESULT_FILE, asdict(result))
 
 
+def _read_result(path: Path) -> RunResult:
+    content = _read_json(path)
+    if set(content) != {field.name for field in fields(RunResult)}:
+        raise InputError(f"{path} is damaged or of another version")
+    return RunResult(**content)
+
+
+def _remedy(directory: Path) -> str:
+    """What brings the weights and the result of a run back: its checkpoint, unless that is damaged too."""
+    if (directory / CHECKPOINT_FILE).exists():
+        try:
+            read_tensors(directory / CHECKPOINT_FILE)
+        except InputError:
+            return f"{CHECKPOINT_FILE} is damaged too, so delete the run directory and train again"
+    return f"`gatefold train RECIPE --resume --out {directory}` repairs it"
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        why = (
-            "the run is not finished, resume it" if path.name == RESULT_FILE else "this is no run directory"
-        )
+        why = "the run is not finished" if path.name == RESULT_FILE else "this is no run directory"
         raise InputError(f"{path} is missing: {why}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
