@@ -14,7 +14,6 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from runtime.files import atomic_write
+from runtime.version import VERSION
 from toolchain.config import Option, Recipe, parse_recipe
 from toolchain.layers import set_precision
 from toolchain.models import model_row
@@ -73,12 +73,8 @@ class Run:
 
 def tool_versions() -> dict[str, str]:
     """Versions of what computed a result."""
-    try:
-        gatefold = metadata.version("gatefold")
-    except metadata.PackageNotFoundError:
-        gatefold = "source checkout"
     return {
-        "gatefold": gatefold,
+        "gatefold": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": str(torch.__version__),
