@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ DEMOS: dict[str, tuple[str, str]] = {
 
 PROFILES = ("portable", "modern")
 RANDOM_SAMPLES = 1000
+
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""``bar(label, length)``: a progress bar, and the function that advances it."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,12 @@ def train_once(recipe: str, dataset: Dataset, directory: Path, listen: Progress)
 
 
 def demonstrate(
-    result: RunResult, dataset: Dataset, directory: Path, stage: Callable[[str], None]
+    result: RunResult, dataset: Dataset, directory: Path, stage: Callable[[str], None], bar: Bar
 ) -> Demonstration:
     """Lower, export, verify, time and cost the finished run in ``directory``.
 
-    ``stage`` hears the name of each step. Raises the errors of each.
+    ``stage`` hears the name of each step, ``bar`` shows the progress of the long one. Raises the errors
+    of each.
     """
     stage("lowering")
     program, run = lower_run(directory)
@@ -94,9 +100,9 @@ def demonstrate(
     }
     stage(f"verifying on {len(dataset.test_images):,} test images and {RANDOM_SAMPLES:,} random ones")
     images = {program.inputs[0].name: dataset.test_images}
-    comparison = compare(
-        program, [images, random_samples(program, RANDOM_SAMPLES, 0)], exporters.executors()
-    )
+    sets, table = [images, random_samples(program, RANDOM_SAMPLES, 0)], exporters.executors()
+    with bar("verifying", len(table) * (len(dataset.test_images) + RANDOM_SAMPLES)) as advance:
+        comparison = compare(program, sets, table, progress=advance)
     model = check_model(program, run.model, dataset.test_images)
     classes = Session(program).run(dataset.test_images)["class"]
     stage("measuring")

@@ -10,7 +10,7 @@ import click
 
 import exporters
 from runtime.errors import MismatchError
-from toolchain.cli.common import data_dir_option, emit, extra, json_option
+from toolchain.cli.common import data_dir_option, emit, extra, json_option, progress_bar
 from toolchain.cli.train import training_progress
 from toolchain.cli.verify import agreement_table, model_line
 
@@ -97,7 +97,7 @@ def command(data: str, data_dir: Path | None, out: Path, as_json: bool) -> None:
         announce("training")
         with training_progress("training", quiet=True) as listen:
             result = train_once(recipe, dataset, out / recipe, listen)
-        done = demonstrate(result, dataset, out / recipe, announce)
+        done = demonstrate(result, dataset, out / recipe, announce, progress_bar)
         shown.append(done)
         if not as_json:
             click.echo(summary(done) + "\n")
