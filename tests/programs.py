@@ -30,7 +30,7 @@ from runtime.ops import (
     Xor,
 )
 from runtime.types import IntArray, Interval
-from runtime.weights import ENCODINGS, Weights
+from runtime.weights import ENCODINGS, Codes, Weights, codes_of, max_code
 
 Rng = np.random.Generator
 Rule = Callable[[Rng, Builder, list[str]], str]
@@ -46,15 +46,18 @@ RANGES = (
     Interval(-70_000, 90_000),
     Interval(-(2**36), 2**35),
 )
-LEVELS = (3, 3, 3, 5, 5, 7, 15, 17, 127)
+LEVELS = (3, 3, 3, 5, 5, 7, 15, 17, 127, 2, 2, 4, 4, 6, 8, 16, 18, 64)
+
+
+def random_codes(rng: Rng, shape: tuple[int, ...], levels: int) -> Codes:
+    """Uniform codes of one value set."""
+    return codes_of(rng.integers(0, levels, shape), levels)
 
 
 def random_weights(rng: Rng, shape: tuple[int, ...]) -> Weights:
     """Uniform codes of a random value set and encoding."""
     levels = int(rng.choice(LEVELS))
-    limit = levels // 2
-    codes = rng.integers(-limit, limit + 1, shape)
-    return Weights(codes, levels, str(rng.choice(list(ENCODINGS))))
+    return Weights(random_codes(rng, shape, levels), levels, str(rng.choice(list(ENCODINGS))))
 
 
 def _pick(rng: Rng, b: Builder, values: list[str], rank: int | None = None) -> str:
@@ -278,6 +281,33 @@ def random_inputs(program: Program, count: int, seed: int) -> dict[str, IntArray
         flat[flat.size // 8 : flat.size // 4] = hi
         arrays[spec.name] = rng.permuted(array, axis=-1) if array.ndim > 1 else array
     return arrays
+
+
+def value_set_program(levels: int) -> Program:
+    """Linear ops whose weights have one value set: on pixels, bits, counts and wide sums; with borders,
+    strides and groups; with and without a Threshold behind them, which rises or falls."""
+    rng = np.random.default_rng(levels)
+    top = max_code(levels)
+
+    def weights(*shape: int) -> Weights:
+        return Weights(random_codes(rng, shape, levels), levels)
+
+    def steps(channels: int, count: int, spread: int) -> Threshold:
+        direction = np.where(np.arange(channels) % 2, -1, 1)
+        rows = np.sort(rng.integers(-spread, spread + 1, (channels, count)), axis=1)
+        return Threshold(np.where(direction[:, None] > 0, rows, rows[:, ::-1]), direction)
+
+    b = Builder(f"levels-{levels}")
+    x = b.input("image", (3, 7, 5), Interval(0, 255))
+    bits = b.add(steps(6, 1, 300 * top), b.add(Conv2d(weights(6, 3, 3, 3), padding=(1, 1)), x))
+    counts = b.add(steps(6, 3, 2 * top), b.add(Conv2d(weights(6, 3, 3, 3), padding=(1, 1), groups=2), bits))
+    sums = b.add(Conv2d(weights(66, 6, 3, 2), rng.integers(-9, 9, 66), (2, 1), (1, 0)), counts)
+    wide = b.add(Conv2d(weights(2, 66, 1, 1)), sums)
+    hidden = b.add(steps(66, 1, 4 * top), sums)
+    size = b.type_of(hidden).size
+    scores = b.add(Dense(weights(9, size)), b.add(Reshape((size,)), hidden))
+    scores = b.add(Dense(weights(4, 9), rng.integers(-9, 9, 4)), scores)
+    return b.build(outputs=(scores, wide, counts))
 
 
 OP_CASES: dict[str, list[Program]] = {

@@ -43,13 +43,14 @@ def store_base(graph: Graph, codes: Codes, levels: int) -> str:
 
 
 def store_sub_byte(graph: Graph, codes: Codes, levels: int) -> str:
-    """INT2 for ternary, INT4 up to 15 levels, with a Cast.
+    """INT2 for binary and ternary, INT4 for codes up to 7, with a Cast; larger codes as ``store_base``.
 
     Never DequantizeLinear: ONNX Runtime turns it, before a MatMul, into a kernel that is not exact.
     """
-    if max_code(levels) > 7:
-        return graph.constant(codes, "weights")
-    dtype: Any = ml_dtypes.int2 if levels == 3 else ml_dtypes.int4
+    top = max_code(levels)
+    if top > 7:
+        return store_base(graph, codes, levels)
+    dtype: Any = ml_dtypes.int2 if top == 1 else ml_dtypes.int4
     return graph.cast(graph.constant(codes.astype(dtype), "weights"), np.dtype(np.int8))
 
 

@@ -1,7 +1,8 @@
 """Convolution and matrix product on bit planes.
 
 For a weight of sign bit ``neg`` and magnitude planes ``m_i`` and an activation plane ``a``:
-``sum_k w_k a_k = sum_i 2^i (popcount((a ^ neg) & m_i) - popcount(neg & m_i))``.
+``sum_k w_k a_k = sum_i 2^i (popcount((a ^ neg) & m_i) - popcount(neg & m_i))``. A plane ``m_i`` that every
+weight has, as ``m_0`` with an even number of levels, need not mask: unused bits of ``a`` and ``neg`` are 0.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ def join_taps(taps: Sequence[Words], channels: int) -> Words:
 class PackedWeights:
     """Weight planes in patch order: ``neg`` and every magnitude plane are (words, outputs).
 
+    A magnitude plane is None where every weight has its bit.
     ``offset``: (outputs, 1), what one activation plane of weight 1 subtracts, in a dtype that holds
     every partial sum.
     """
 
     neg: Words
-    magnitudes: tuple[Words, ...]
+    magnitudes: tuple[Words | None, ...]
     offset: Accumulator
 
 
@@ -66,7 +68,8 @@ def pack_weights(codes: NDArray[np.int8], levels: int, top: int) -> PackedWeight
     offset = (negative << np.arange(len(negative))[:, None]).sum(axis=0)
     bound = int(np.abs(codes.astype(np.int64)).reshape(outputs, -1).sum(axis=1).max()) * 2 * (top + 1)
     dtype = np.int32 if bound < 2**31 else np.int64
-    return PackedWeights(packed[0], tuple(packed[1:]), offset.astype(dtype)[:, None])
+    magnitudes = (None if p.all() else m for p, m in zip(planes[1:], packed[1:], strict=True))
+    return PackedWeights(packed[0], tuple(magnitudes), offset.astype(dtype)[:, None])
 
 
 def dot(patches: Words, weights: PackedWeights) -> Accumulator:
@@ -101,8 +104,9 @@ def _tile(tile: Words, weights: PackedWeights, axes: tuple[Any, ...]) -> Accumul
         for word in range(words):
             np.bitwise_xor(tile[plane, word], weights.neg[word][axes], out=flipped)
             for count, magnitude in zip(counts, weights.magnitudes, strict=True):
-                np.bitwise_and(flipped, magnitude[word][axes], out=masked)
-                np.bitwise_count(masked, out=ones)
+                if magnitude is not None:
+                    np.bitwise_and(flipped, magnitude[word][axes], out=masked)
+                np.bitwise_count(flipped if magnitude is None else masked, out=ones)
                 np.add(count, ones, out=count)
         for i, count in enumerate(counts):
             total += count.astype(total.dtype) << (plane + i)

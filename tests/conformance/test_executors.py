@@ -9,7 +9,7 @@ from runtime.interpreter import Interpreter
 from runtime.ir import Program
 from runtime.ops import OPS
 from runtime.session import Session
-from tests.programs import OP_CASES, RULES, programs, random_inputs
+from tests.programs import LEVELS, OP_CASES, RULES, programs, random_inputs, value_set_program
 
 EXECUTORS = sorted(set(exporters.executors()) - {"interpreter"})
 
@@ -37,6 +37,15 @@ def test_every_op_has_random_cases() -> None:
 def test_every_op_on_every_executor(op: str, executor: str) -> None:
     for seed, program in enumerate(OP_CASES[op]):
         assert_equal(program, executor, 3, seed)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("levels", sorted(set(LEVELS)))
+def test_every_value_set_on_every_executor(levels: int, executor: str) -> None:
+    program = value_set_program(levels)
+    outputs = Interpreter(program).run(random_inputs(program, 4, seed=levels)).values()
+    assert all(np.unique(output).size > 1 for output in outputs)
+    assert_equal(program, executor, 4, seed=levels)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

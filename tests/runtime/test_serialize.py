@@ -31,6 +31,19 @@ def small() -> Program:
     return b.build((y,), {"accuracy": 0.5})
 
 
+def even() -> Program:
+    """Weights without zeros, in both encodings, with bits to spare in their last bytes."""
+    b = Builder("even")
+    x = b.input("x", (3,), BIT)
+    x = b.add(Dense(Weights(np.array([[1, -1, 1], [1, 1, -1]]), 2)), x)
+    x = b.add(Dense(Weights(np.array([[5, -3], [1, 1], [-1, -5]]), 6, "planes")), x)
+    x = b.add(Dense(Weights(np.array([[3, -5, 1], [1, 1, -1]]), 6)), x)
+    return b.build((x,))
+
+
+SMALL = pytest.mark.parametrize("program", [small(), even()], ids=lambda program: program.name)
+
+
 @given(programs())
 def test_a_program_comes_back_equal(program: Program) -> None:
     data = dumps(program)
@@ -55,8 +68,9 @@ def test_metadata_comes_back() -> None:
     assert dict(loads(dumps(small())).metadata) == {"accuracy": 0.5}
 
 
-def test_every_flipped_byte_is_one_clear_error() -> None:
-    data = dumps(small())
+@SMALL
+def test_every_flipped_byte_is_one_clear_error(program: Program) -> None:
+    data = dumps(program)
     for position in range(len(data)):
         damaged = bytearray(data)
         damaged[position] ^= 0xFF
@@ -64,8 +78,9 @@ def test_every_flipped_byte_is_one_clear_error() -> None:
             loads(bytes(damaged))
 
 
-def test_every_truncation_is_one_clear_error() -> None:
-    data = dumps(small())
+@SMALL
+def test_every_truncation_is_one_clear_error(program: Program) -> None:
+    data = dumps(program)
     for length in range(len(data)):
         with pytest.raises(FormatError, match=r"damaged|not a \.gfold program"):
             loads(data[:length])
@@ -89,9 +104,9 @@ def members_of(program: Program) -> dict[str, bytes]:
         return {i.filename: archive.read(i) for i in archive.infolist()}
 
 
-def forged(change: Callable[[dict[str, Any]], None]) -> bytes:
-    """The small program with its header changed and signed again."""
-    members = members_of(small())
+def forged(change: Callable[[dict[str, Any]], None], program: Program | None = None) -> bytes:
+    """A program, the small one by default, with its header changed and signed again."""
+    members = members_of(program or small())
     header = json.loads(members[HEADER])
     change(header)
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
@@ -99,7 +114,8 @@ def forged(change: Callable[[dict[str, Any]], None]) -> bytes:
 
 
 def test_the_forger_can_write_a_good_file() -> None:
-    assert forged(lambda header: None) == dumps(small())
+    for program in (small(), even()):
+        assert forged(lambda header: None, program) == dumps(program)
 
 
 def set_path(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -150,6 +166,38 @@ ATTRIBUTES = ("nodes", 0, "attributes")
 def test_a_forged_header_is_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:
     with pytest.raises(FormatError, match=message) as caught:
         loads(forged(change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("levels", [3, 4, 6, 8, 64])
+def test_forged_levels_are_refused(levels: int) -> None:
+    change = set_path(*ATTRIBUTES, "weights", "levels", value=levels)
+    with pytest.raises(FormatError, match=r"packed weights|type is|not in canonical form") as caught:
+        loads(forged(change, even()))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("levels", [-2, 0, 1, 66, 129])
+def test_numbers_of_levels_that_do_not_exist_are_refused(levels: int) -> None:
+    message = rf"weight levels must be odd within 3\.\.127 or even within 2\.\.64, not {levels}$"
+    with pytest.raises(FormatError, match=message):
+        loads(forged(set_path(*ATTRIBUTES, "weights", "levels", value=levels), even()))
+
+
+@pytest.mark.parametrize(
+    ("member", "packed", "message"),
+    [
+        ("n00000.weights.npy", [0b1_000_000], "packed weights hold digits outside their value set"),
+        ("n00001.weights.npy", [0, 1, 1], r"weight codes must be non-empty and within -5\.\.5"),
+        ("n00001.weights.npy", [128, 0, 0], "packed weights hold digits outside their value set"),
+        ("n00002.weights.npy", [216, 0], "packed weights hold digits outside their value set"),
+    ],
+)
+def test_forged_codes_are_refused(member: str, packed: list[int], message: str) -> None:
+    members = members_of(even())
+    head = members[member][: -len(packed)]
+    with pytest.raises(FormatError, match=message) as caught:
+        loads(resigned({**members, member: head + bytes(packed)}))
     assert "\n" not in str(caught.value)
 
 

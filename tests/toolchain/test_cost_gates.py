@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from runtime.ops import OPS, Conv2d, Dense, SumPool, Threshold
 from runtime.types import Interval, TensorType
 from runtime.weights import Weights
-from tests.programs import random_program
-from toolchain.cost.cells import CELLS, Cells
+from tests.programs import LEVELS, random_codes, random_program
+from toolchain.cost.cells import CELLS, WIRES, Cells
 from toolchain.cost.circuits import BUILDERS, build
 from toolchain.cost.columns import compress, integers, signed_digits, thermometer
 from toolchain.cost.gatelist import FUNCTIONS, Netlist, at_least, count_thermometer
@@ -35,20 +35,20 @@ def samples(rng: np.random.Generator, type_: TensorType, count: int = 64) -> np.
 
 def random_linear(rng: np.random.Generator) -> tuple[Conv2d | Dense | SumPool, TensorType]:
     interval = Interval(*RANGES[rng.integers(len(RANGES))])
-    levels = int(rng.choice((3, 5, 7, 31, 127)))
+    levels = int(rng.choice((3, 5, 7, 31, 127, 2, 4, 6, 16, 64)))
     outputs = int(rng.integers(1, 4))
     bias = rng.integers(-20, 20, outputs) if rng.random() < 0.5 else None
     kind = rng.integers(3)
     if kind == 0:
         inputs = int(rng.integers(1, 40))
-        codes = rng.integers(-(levels // 2), levels // 2 + 1, (outputs, inputs))
+        codes = random_codes(rng, (outputs, inputs), levels)
         return Dense(Weights(codes, levels), bias), TensorType((inputs,), interval)
     x = TensorType((2, int(rng.integers(3, 6)), int(rng.integers(3, 6))), interval)
     stride, padding = (int(rng.integers(1, 3)), int(rng.integers(1, 3))), (int(rng.integers(0, 3)), 1)
     if kind == 1:
         return SumPool((int(rng.integers(1, 4)), 2), stride, padding), x
     groups = int(rng.integers(1, 3))
-    codes = rng.integers(-(levels // 2), levels // 2 + 1, (groups * outputs, 2 // groups, 2, 3))
+    codes = random_codes(rng, (groups * outputs, 2 // groups, 2, 3), levels)
     bias = None if bias is None else np.tile(bias, groups)
     dilation = (int(rng.integers(1, 3)), 1)
     return Conv2d(Weights(codes, levels), bias, stride, padding, dilation, groups), x
@@ -91,6 +91,30 @@ def test_linear_formula_equals_its_circuit(seed):
     np.testing.assert_array_equal(circuit.run(array), op.evaluate(array))
 
 
+@pytest.mark.parametrize("interval", [(0, 1), (0, 10), (-7, 12)])
+@pytest.mark.parametrize("levels", sorted(set(LEVELS)))
+def test_formula_and_circuit_agree_for_every_value_set(levels, interval):
+    rng = np.random.default_rng(levels)
+    op = Dense(Weights(random_codes(rng, (3, 20), levels), levels))
+    x = TensorType((20,), Interval(*interval))
+    threshold = random_threshold(rng, op.infer(x))
+    circuit = build(op, x, threshold=threshold)
+    assert circuit.net.cells() == sum(linear(op, x, threshold), WIRES).parallel
+    array = samples(rng, x)
+    np.testing.assert_array_equal(circuit.run(array), threshold.evaluate(op.evaluate(array)))
+
+
+@given(st.integers(1, 300), SEEDS)
+def test_a_binary_neuron_is_one_popcount(count, seed):
+    codes = random_codes(np.random.default_rng(seed), (1, count), 2)
+    codes[0, 0] = 1  # so that the threshold is in reach
+    x = TensorType((count,), Interval(0, 1))
+    trees, _ = linear(Dense(Weights(codes, 2)), x, Threshold(np.array([[1]]), np.array([1])))
+    bits, negative = count.bit_length(), int((codes < 0).sum())
+    adders = {"full_adder": count - bits, "half_adder": bits - count.bit_count()}
+    assert trees.parallel == Cells(adders | {"not": negative})
+
+
 @QUICK
 @given(SEEDS)
 def test_folded_threshold_formula_equals_its_circuit(seed):
@@ -108,8 +132,8 @@ def test_folded_threshold_formula_equals_its_circuit(seed):
 @given(SEEDS)
 def test_one_position_is_the_circuit_of_a_single_window(seed):
     rng = np.random.default_rng(seed)
-    levels = int(rng.choice((3, 5, 15)))
-    codes = rng.integers(-(levels // 2), levels // 2 + 1, (3, 2, 3, 3))
+    levels = int(rng.choice((3, 5, 15, 2, 4, 16)))
+    codes = random_codes(rng, (3, 2, 3, 3), levels)
     x = TensorType((2, 6, 5), Interval(0, int(rng.integers(1, 9))))
     conv = Conv2d(Weights(codes, levels), padding=(1, 1))
     threshold = random_threshold(rng, conv.infer(x))

@@ -34,7 +34,7 @@ from runtime.ops import (
 from runtime.session import Executor
 from runtime.types import INT64_LIMIT, Interval
 from runtime.weights import Weights
-from tests.programs import OP_CASES, programs, random_inputs
+from tests.programs import LEVELS, OP_CASES, programs, random_inputs, value_set_program
 
 PROFILES = ("portable", "modern")
 TOP = INT64_LIMIT
@@ -115,6 +115,19 @@ def test_random_programs(program: Program) -> None:
 def test_every_op_in_the_modern_profile(op: str) -> None:
     for program in OP_CASES[op]:
         assert_equal(program, OnnxExecutor(program, "modern"), OnnxReferenceExecutor(program, "modern"))
+
+
+@pytest.mark.parametrize("levels", sorted(set(LEVELS)))
+def test_every_value_set_in_both_profiles(levels: int) -> None:
+    program = value_set_program(levels)
+    for profile in PROFILES:
+        assert_valid(build(program, profile))
+        assert_equal(
+            program,
+            OnnxExecutor(program, profile),
+            OnnxExecutor(program, profile, "disabled"),
+            OnnxReferenceExecutor(program, profile),
+        )
 
 
 def wide_conv(groups: int) -> Callable[[np.random.Generator], Op]:

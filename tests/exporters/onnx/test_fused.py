@@ -11,8 +11,8 @@ from runtime.interpreter import Interpreter
 from runtime.ir import Builder, Program
 from runtime.ops import Add, Concat, Conv2d, Dense, MaxPool, Not, Or, Reshape, Select, Threshold
 from runtime.types import Interval
-from runtime.weights import MAX_LEVELS, Weights, max_code
-from tests.programs import random_inputs
+from runtime.weights import MAX_EVEN_LEVELS, MAX_LEVELS, Weights, max_code
+from tests.programs import random_codes, random_inputs
 
 BIT, PIXEL = Interval(0, 1), Interval(0, 255)
 POOLS = {"plain": None, "pooled": MaxPool((2, 2), (2, 2)), "overlapping": MaxPool((3, 2), (2, 1), (1, 1))}
@@ -53,7 +53,7 @@ def chain(
     rng = np.random.default_rng(levels * steps)
     b = Builder("chain")
     x = b.input("x", (6, 7, 7), interval)
-    codes = rng.integers(-(levels // 2), levels // 2 + 1, (8, 6 // groups, 3, 3))
+    codes = random_codes(rng, (8, 6 // groups, 3, 3), levels)
     offsets = rng.integers(-7, 8, 8) if bias else None
     x = b.add(Conv2d(Weights(codes, levels), offsets, padding=(1, 1), groups=groups), x, name="conv")
     x = b.add(pool, x, name="pool") if pool else x
@@ -71,7 +71,9 @@ def test_short_spans_become_one_qlinearconv(interval: Interval, steps: int, pool
     assert_equal(program)
 
 
-@pytest.mark.parametrize("options", [{"levels": 127}, {"bias": True}, {"groups": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"levels": 127}, {"levels": 2}, {"levels": 64}, {"bias": True}, {"groups": 2}], ids=str
+)
 @pytest.mark.parametrize("interval", [BIT, PIXEL, Interval(-100, 155)], ids=str)
 def test_one_step_fits_every_byte(interval: Interval, options: dict[str, int]) -> None:
     program = chain(interval, 1, spread=400, **options)
@@ -157,7 +159,7 @@ def test_dense_int32_sums_are_used_only_while_they_fit(inputs: int, operator: st
 
 def test_weights_stay_below_the_saturation_of_x86() -> None:
     """Pairs of uint8 x int8 products are added in int16 on x86 without VNNI."""
-    assert 2 * 255 * max_code(MAX_LEVELS) < 2**15
+    assert all(2 * 255 * max_code(most) < 2**15 for most in (MAX_LEVELS, MAX_EVEN_LEVELS))
 
 
 def deep(rng: np.random.Generator, **extra: bool) -> Program:

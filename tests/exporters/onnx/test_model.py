@@ -17,8 +17,8 @@ from runtime.ir import Builder, Program
 from runtime.ops import OPS, ArgMax, Conv2d, Dense, Lookup, Reshape, Threshold
 from runtime.types import Interval
 from runtime.version import VERSION
-from runtime.weights import Weights
-from tests.programs import OP_CASES
+from runtime.weights import Weights, code_step, max_code
+from tests.programs import OP_CASES, random_codes
 
 METADATA = {"model": "digits", "accuracy": 0.97, "data": {"name": "mnist", "split": [6, 1]}}
 
@@ -182,7 +182,7 @@ def dense_program(levels: int, count: int) -> Program:
     rng = np.random.default_rng(levels)
     b = Builder("dense")
     x = b.input("x", (count,), Interval(0, 1))
-    weights = Weights(rng.integers(-(levels // 2), levels // 2 + 1, (101, count)), levels)
+    weights = Weights(random_codes(rng, (101, count), levels), levels)
     return b.build(outputs=(b.add(Dense(weights), x, name="y"),))
 
 
@@ -195,6 +195,18 @@ def dense_program(levels: int, count: int) -> Program:
         ("portable", 7, 2),
         ("portable", 15, 2),
         ("portable", 17, 1),
+        ("portable", 2, 8),
+        ("portable", 4, 4),
+        ("portable", 6, 3),
+        ("portable", 8, 2),
+        ("portable", 16, 2),
+        ("portable", 18, 1),
+        ("modern", 2, 4),
+        ("modern", 4, 2),
+        ("modern", 8, 2),
+        ("modern", 10, 2),
+        ("modern", 16, 2),
+        ("modern", 18, 1),
         ("modern", 3, 4),
         ("modern", 5, 2),
         ("modern", 15, 2),
@@ -207,9 +219,9 @@ def test_weights_are_packed_and_decode_to_themselves(
     program = dense_program(levels, count)
     content = render(program, profile)[".onnx"]
     model = onnx.load_from_string(content)
-    largest = max(len(t.raw_data) for t in model.graph.initializer)
-    assert largest == -(-101 * count // weights_per_byte)
-    assert len(content) - largest < 4000
+    (packed,) = [len(t.raw_data) for t in model.graph.initializer if "weights" in t.name]
+    assert packed == -(-101 * count // weights_per_byte)
+    assert len(content) - packed < 4000
     inputs = np.random.default_rng(0).integers(0, 2, (4, count))
     expected = Interpreter(program).run({"x": inputs})["y"]
     for optimization in ("disabled", "all"):
@@ -226,12 +238,13 @@ def test_layers_share_one_digit_table() -> None:
     assert len(tables) == 1
 
 
-@pytest.mark.parametrize("levels", [3, 5, 7, 9, 11, 13, 15])
+@pytest.mark.parametrize("levels", range(2, 17))
 def test_digit_tables_cover_every_byte_once(levels: int) -> None:
     table = digit_table(levels)
     assert table.dtype == np.int8
     assert len({tuple(row) for row in table.tolist()}) == len(table) == levels ** table.shape[1]
-    assert np.unique(table).tolist() == list(range(-(levels // 2), levels // 2 + 1))
+    top, step = max_code(levels), code_step(levels)
+    assert np.unique(table).tolist() == list(range(-top, top + 1, step))
 
 
 def test_a_table_holds_only_the_entries_in_use() -> None:
