@@ -9,27 +9,19 @@ import numpy as np
 import pytest
 
 from runtime.errors import InputError
-from toolchain.data.idx import find_idx, read_idx
+from tests.published import idx_bytes
+from toolchain.data.files import find_file
+from toolchain.data.idx import read_idx
 
 IMAGES = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
-    return header + array.tobytes()
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress)])
 def test_plain_and_compressed_files_hold_the_same_images(tmp_path, suffix, pack):
     (tmp_path / f"images{suffix}").write_bytes(pack(idx_bytes(IMAGES)))
-    path = find_idx(tmp_path, "images")
+    path = find_file(tmp_path, "images")
     assert path == tmp_path / f"images{suffix}"
     np.testing.assert_array_equal(read_idx(path, (4, 3), 10), IMAGES)
-
-
-def test_a_name_without_a_file_is_not_found(tmp_path):
-    (tmp_path / "images").mkdir()
-    assert find_idx(tmp_path, "images") is None
 
 
 DAMAGE = {

@@ -1,10 +1,9 @@
 """The data set table: where files are looked for, downloads, splits."""
 
 import dataclasses
-import functools
 import gzip
 import hashlib
-import http.server
+import socket
 import threading
 
 import numpy as np
@@ -12,14 +11,10 @@ import pytest
 
 from runtime.errors import InputError
 from runtime.types import Interval
+from tests.published import idx_bytes, serve
 from toolchain.data import DATASETS, Dataset, load, validation_split
-from toolchain.data.download import RemoteFile, cache_dir, download
-from toolchain.data.sources import FASHION_MNIST
-
-
-def idx_bytes(array):
-    header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
-    return header + array.tobytes()
+from toolchain.data.download import CHUNK, RemoteFile, cache_dir, download
+from toolchain.data.idx_source import FASHION_MNIST
 
 
 def write_idx_set(directory):
@@ -70,6 +65,19 @@ def test_the_folder_of_one_data_set_is_never_read_as_another(tmp_path):
         load("mnist", tmp_path / "fashion-mnist")
 
 
+def test_a_relative_directory_is_known_by_its_real_name(tmp_path, monkeypatch):
+    write_idx_set(tmp_path / "fashion-mnist")
+    monkeypatch.chdir(tmp_path / "fashion-mnist")
+    assert len(load("fashion-mnist", ".").train_images) == 30
+    with pytest.raises(InputError, match="data set 'mnist' is missing"):
+        load("mnist", ".")
+
+
+def test_a_directory_that_cannot_be_looked_into_is_told_in_one_line():
+    with pytest.raises(InputError, match=r"^(cannot read|data set 'mnist' is missing).{300,}"):
+        load("mnist", "x" * 300)
+
+
 def test_missing_files_are_told_with_the_places_looked_at(tmp_path):
     write_idx_set(tmp_path / "mnist")
     (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
@@ -83,7 +91,8 @@ def test_missing_files_are_told_with_the_places_looked_at(tmp_path):
 
 def test_an_unknown_data_set_lists_the_known_ones():
     with pytest.raises(
-        InputError, match="data set must be one of digits, fashion-mnist, mnist, not 'svhn'"
+        InputError,
+        match="data set must be one of digits, fashion-mnist, mnist, cifar-10, stl-10, not 'svhn'",
     ):
         load("svhn")
 
@@ -101,16 +110,8 @@ def published(directory, base_url):
 def server(tmp_path):
     """A real HTTP server on this machine that publishes a tiny data set."""
     write_idx_set(tmp_path / "site")
-    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    site = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path / "site"))
-    )
-    thread = threading.Thread(target=site.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{site.server_port}/"
-    site.shutdown()
-    thread.join()
-    site.server_close()
+    with serve(tmp_path / "site") as url:
+        yield url
 
 
 def test_a_missing_data_set_is_downloaded_once(tmp_path, server):
@@ -131,6 +132,40 @@ def test_a_download_with_other_bytes_is_refused_and_not_kept(tmp_path, server, c
     right = published(tmp_path / "site", server).files[1]
     with pytest.raises(InputError, match=r"must have \d+ bytes with SHA-256 .*; nothing is kept"):
         download(server, dataclasses.replace(right, **change), tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_host_that_sends_more_is_cut_off(tmp_path):
+    (tmp_path / "endless").write_bytes(bytes(10 * CHUNK))
+    done = []
+    with pytest.raises(InputError, match="it sent more with"):
+        download(
+            tmp_path.as_uri() + "/",
+            RemoteFile("endless", 10, "0" * 64),
+            tmp_path / "to",
+            lambda *event: done.append(event[1]),
+        )
+    assert done == [CHUNK]
+
+
+def test_a_host_that_falls_silent_is_told_as_such_and_not_as_a_disk_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("toolchain.data.download.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 10\r\n\r\n")
+                heard.wait()
+
+        heard = threading.Event()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(InputError, match=f"^cannot download {url}x: timed out$"):
+            download(url, RemoteFile("x", 10, "0" * 64), tmp_path / "to")
+        heard.set()
+        thread.join()
     assert list((tmp_path / "to").iterdir()) == []
 
 
@@ -168,8 +203,11 @@ def test_the_cache_follows_the_platform(platform, environ, tail):
 
 
 def test_checksums_and_sizes_are_given_for_every_published_file():
-    remote = [f for source in DATASETS.values() for f in getattr(source, "files", ())]
-    assert len(remote) == 8
+    rows = [row for row in DATASETS.values() if row.name != "digits"]
+    remote = [
+        file for row in rows for file in ((row.archive.file,) if hasattr(row, "archive") else row.files)
+    ]
+    assert len(remote) == 10
     assert all(len(bytes.fromhex(file.sha256)) == 32 and file.size > 4000 for file in remote)
 
 

@@ -7,13 +7,15 @@ import http.client
 import os
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from runtime.errors import InputError
 from runtime.files import atomic_write
+from toolchain.data.files import reading
 
 TIMEOUT = 30
 """Seconds a server may stay silent."""
@@ -21,7 +23,7 @@ TIMEOUT = 30
 CHUNK = 1 << 16
 
 Progress = Callable[[str, int, int], None]
-"""Called with the file name, the bytes done and the bytes in all."""
+"""Called with the name of a file that is fetched or extracted, the bytes done and the bytes in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +53,60 @@ def download(base_url: str, remote: RemoteFile, directory: Path, progress: Progr
     """
     url = base_url + remote.name
     target = directory / remote.name
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, atomic_write(target) as temporary:
-            digest, done = _copy(response, temporary, remote, progress)
+    with _reaching(url), urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        chunks = _received(response, url, remote.size)
+        with atomic_write(target) as temporary:
+            digest, done = write_chunks(chunks, temporary, remote.name, remote.size, progress)
             if (done, digest) != (remote.size, remote.sha256):
                 sent = "more" if done > remote.size else str(done)
                 raise InputError(
                     f"{url} must have {remote.size} bytes with SHA-256 {remote.sha256[:16]}..., "
                     f"it sent {sent} with {digest[:16]}...; nothing is kept"
                 )
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(f"cannot download {url}: {reason}") from None
     return target
 
 
-def _copy(
-    response: IO[bytes], target: Path, remote: RemoteFile, progress: Progress | None
+def write_chunks(
+    chunks: Iterable[bytes], target: Path, name: str, size: int, progress: Progress | None
 ) -> tuple[str, int]:
-    """Stream to ``target``, stopping past the expected size. Returns the SHA-256 and the bytes read."""
+    """Write ``chunks`` to ``target``, telling ``progress``. Returns the SHA-256 and the bytes written."""
     digest = hashlib.sha256()
     done = 0
     with target.open("wb") as file:
-        while done <= remote.size and (chunk := response.read(CHUNK)):
+        for chunk in chunks:
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
             if progress:
-                progress(remote.name, done, remote.size)
+                progress(name, done, size)
     return digest.hexdigest(), done
+
+
+def is_intact(path: Path, remote: RemoteFile) -> bool:
+    """Whether ``path`` is that very file. Raises InputError when it cannot be read."""
+    if not path.is_file() or path.stat().st_size != remote.size:
+        return False
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == remote.sha256
+
+
+def _received(response: IO[bytes], url: str, size: int) -> Iterator[bytes]:
+    """What the host sends, stopping at the first chunk past ``size`` bytes."""
+    done = 0
+    while done <= size:
+        # Here and not around the caller: there, a network error would be told as a disk error.
+        with _reaching(url):
+            chunk = response.read(CHUNK)
+        if not chunk:
+            return
+        done += len(chunk)
+        yield chunk
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"cannot download {url}: {reason}") from None

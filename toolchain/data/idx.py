@@ -1,4 +1,4 @@
-"""The IDX file format of MNIST and its successors: plain, gzip or xz.
+"""The IDX file format of MNIST and its successors.
 
 Layout (big endian): two zero bytes, a type byte (0x08 = uint8), the number of dimensions, one
 uint32 per dimension, then the elements in C order. Source: the format note on the MNIST page.
@@ -6,11 +6,7 @@ uint32 per dimension, then the elements in C order. Source: the format note on t
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import math
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -18,21 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
+from toolchain.data.files import open_data
 
 UINT8 = 0x08
-
-OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
-    "": lambda path: path.open("rb"),
-    ".gz": gzip.GzipFile,
-    ".xz": lzma.LZMAFile,
-}
-"""How to open a file by the suffix added to its official name."""
-
-
-def find_idx(directory: Path, name: str) -> Path | None:
-    """The file ``name`` in ``directory``, plain or compressed, or None."""
-    candidates = (directory / f"{name}{suffix}" for suffix in OPENERS)
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_idx(path: Path, item_shape: tuple[int, ...], limit: int) -> NDArray[np.uint8]:
@@ -41,16 +25,10 @@ def read_idx(path: Path, item_shape: tuple[int, ...], limit: int) -> NDArray[np.
     The header is checked against ``item_shape`` and ``limit`` before anything is read or allocated,
     and the content must have exactly the declared size. Raises InputError naming the file.
     """
-    opener = OPENERS.get(path.suffix, OPENERS[""])
-    try:
-        with opener(path) as file:
-            shape = _read_header(file, path, item_shape, limit)
-            size = math.prod(shape)
-            content = file.read(size + 1)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is damaged: {error}; fetch it again") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    with open_data(path) as file:
+        shape = _read_header(file, path, item_shape, limit)
+        size = math.prod(shape)
+        content = file.read(size + 1)
     if len(content) != size:
         found = f"only {len(content)}" if len(content) < size else "more"
         raise InputError(
