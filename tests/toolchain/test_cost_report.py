@@ -17,7 +17,7 @@ from runtime.ir import Builder, Program
 from runtime.ops import And, Conv2d, Dense, Lookup, Not, Op, Or, Requantize, Select, SumPool, Threshold
 from runtime.types import IntArray, Interval, TensorType
 from runtime.weights import Weights
-from tests.programs import programs
+from tests.programs import programs, random_codes
 from toolchain.cost import report
 from toolchain.cost.model import STACK_BYTES
 from toolchain.cost.skips import FLOAT32_ADD_GE, skip_costs
@@ -58,6 +58,19 @@ def test_numbers_of_a_small_program():
     assert total["gates"]["or"] >= 32
     assert total["gates"]["register"] == 3 * 32
     assert total["gates_one_position"]["register"] == 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("levels", "weight_bits", "weight_bytes"), [(2, 1, 5), (3, 2, 8), (4, 2, 9), (8, 3, 15), (64, 6, 30)]
+)
+def test_operations_and_bytes_follow_the_value_set(levels, weight_bits, weight_bytes):
+    b = Builder("value set")
+    x = b.input("x", (4,), Interval(0, 3))
+    weights = Weights(random_codes(np.random.default_rng(levels), (9, 4), levels), levels)
+    total = report(b.build((b.add(Dense(weights), x),))).to_json()["total"]
+    assert total["bops"] == 36 * weight_bits * 2
+    assert total["weight_bytes"] == weight_bytes
+    assert total["nonzero"] == 36 or levels % 2
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputError, MissingToolError
 from runtime.files import atomic_write
+from toolchain.tables import Table, terminal_width, to_text
 
 program_argument = click.argument("program", type=click.Path(path_type=Path), metavar="PROGRAM")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -50,16 +51,16 @@ def emit(value: Any, as_json: bool, text: str) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns: text to the left, numbers to the right."""
-    cells = [list(headers), *([str(c) for c in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(headers))]
-    lines = []
-    for row in cells:
-        padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True))
-        lines.append("  ".join(padded).rstrip())
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    """Aligned columns as wide as the terminal: text to the left, numbers to the right."""
+    return to_text(Table.of(headers, rows), terminal_width())
+
+
+def tell_download(file: str, done: int, total: int) -> None:
+    """Follow a download on standard error: a line per file, redrawn as it grows on a terminal."""
+    terminal = sys.stderr.isatty()
+    if terminal or done >= total:
+        line = f"{file}: {100 * done // total:3d} % of {total:,} bytes"
+        click.echo(f"\r{line}" if terminal else line, nl=done >= total, err=True)
 
 
 @contextmanager

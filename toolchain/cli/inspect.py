@@ -21,9 +21,10 @@ def command(program: Path, layers: bool, as_json: bool) -> None:
     if layers:
         from toolchain.cost import report
         from toolchain.report import layer_table
+        from toolchain.tables import terminal_width
 
         costs = report(loaded)
-        emit(costs.to_json(), as_json, layer_table(costs))
+        emit(costs.to_json(), as_json, layer_table(costs, terminal_width()))
         return
     summary = {
         "name": loaded.name,

@@ -1,0 +1,6 @@
+"""Reports for people and machines: one program's costs, and several programs side by side."""
+
+from toolchain.report.comparison import CostComparison, compare_costs
+from toolchain.report.formats import FORMATS, layer_table, to_text
+
+__all__ = ["FORMATS", "CostComparison", "compare_costs", "layer_table", "to_text"]

@@ -1,0 +1,102 @@
+"""A report, or a comparison of several, as text, JSON, CSV, Markdown or HTML.
+
+Names come from files and are escaped.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from toolchain.cost import Report
+from toolchain.report.comparison import CostComparison
+from toolchain.report.comparison_page import comparison_page
+from toolchain.report.page import Page
+from toolchain.report.single import layers_of, report_page
+from toolchain.tables import markdown_cell
+from toolchain.tables import to_html as table_html
+from toolchain.tables import to_markdown as table_markdown
+from toolchain.tables import to_text as table_text
+
+Subject = Report | CostComparison
+
+PAGES: dict[type, Callable[[Any], Page]] = {Report: report_page, CostComparison: comparison_page}
+"""How the page of each subject is made."""
+
+
+def page_of(subject: Subject) -> Page:
+    """The page that the formats write."""
+    return PAGES[type(subject)](subject)
+
+
+def layer_table(report: Report, width: int | None = None) -> str:
+    """The layer table with its total row, as aligned text of at most ``width`` characters a line."""
+    return table_text(layers_of(report), width)
+
+
+def to_text(subject: Subject, width: int | None = None) -> str:
+    """Every table as aligned text, folded to ``width`` characters a line where there is a width."""
+    page = page_of(subject)
+    parts = [f"{table.title}\n\n{table_text(table, width)}" for table in page.tables]
+    return "\n\n".join([page.title, *parts]) + "\n"
+
+
+def to_json(subject: Subject) -> str:
+    """The JSON form as text; its keys are part of the interface."""
+    return json.dumps(page_of(subject).data, indent=2, allow_nan=False) + "\n"
+
+
+def _spreadsheet_safe(value: object) -> object:
+    """``value``; text so that a spreadsheet does not take it for a formula."""
+    hostile = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if hostile else value
+
+
+def to_csv(subject: Subject) -> str:
+    """The records, one row each; numbers unformatted."""
+    records = page_of(subject).records
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _spreadsheet_safe(value) for key, value in row.items()} for row in records)
+    return out.getvalue()
+
+
+def to_markdown(subject: Subject) -> str:
+    """Every table in GitHub-flavoured Markdown."""
+    page = page_of(subject)
+    parts = [f"## {markdown_cell(table.title)}\n\n{table_markdown(table)}" for table in page.tables]
+    return "\n\n".join([f"# {markdown_cell(page.title)}", *parts]) + "\n"
+
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
+    "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
+    "td,th{padding:.25em .7em;border-bottom:1px solid #ccc;text-align:left}"
+    ".n{text-align:right;font-variant-numeric:tabular-nums}.total td{font-weight:bold}"
+)
+
+
+def to_html(subject: Subject) -> str:
+    """Every table on one page without scripts or outside resources."""
+    page = page_of(subject)
+    parts = [f"<h2>{html.escape(table.title)}</h2>\n{table_html(table)}" for table in page.tables]
+    title = html.escape(page.title)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        f"<style>{STYLE}</style>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</html>\n"
+    )
+
+
+FORMATS: dict[str, Callable[[Subject], str]] = {
+    "table": to_text,
+    "json": to_json,
+    "csv": to_csv,
+    "markdown": to_markdown,
+    "html": to_html,
+}
+"""How a report or a comparison can be written."""

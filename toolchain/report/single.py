@@ -1,0 +1,120 @@
+"""One program's report as tables and records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from toolchain.cost import Report
+from toolchain.devices import number, size
+from toolchain.report.page import Page
+from toolchain.tables import Table
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "name": lambda row: row["name"],
+    "op": lambda row: row["op"],
+    "output": lambda row: "" if row["shape"] is None else shape_text(row["shape"]),
+    "bits": lambda row: str(row["bits"]),
+    "parameters": lambda row: number(row["parameters"]),
+    "MACs": lambda row: number(row["macs"]),
+    "BOPs": lambda row: number(row["bops"]),
+    "constants": lambda row: size(constant_bytes(row)),
+    "arena": lambda row: size(row["activation_bytes"]),
+    "GE parallel": lambda row: number(row["gates"]["ge"]),
+    "GE reused": lambda row: number(row["gates_one_position"]["ge"]),
+}
+"""Columns of the layer table: a layer of ``Report.to_json()`` to text. The first three are text."""
+
+SKIP_KINDS = {"or": "OR", "mux": "MUX", "integer_add": "int8 add", "float32_add": "float32 add"}
+"""The kinds of skips that are compared, in words."""
+
+
+def shape_text(shape: list[int] | tuple[int, ...]) -> str:
+    """``32x8x8``."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def constant_bytes(row: dict[str, Any]) -> int:
+    """All constants of a layer or of the total, in bytes."""
+    return sum(row[f"{kind}_bytes"] for kind in ("weight", "threshold", "lookup", "bias"))
+
+
+def layers_of(report: Report) -> Table:
+    """One row per node and a total row."""
+    data = report.to_json()
+    total = data["total"] | {"name": "total", "op": "", "shape": None, "bits": ""}
+    total["activation_bytes"] = total["arena_bytes"]
+    rows = [[render(row) for render in COLUMNS.values()] for row in [*data["layers"], total]]
+    return Table("Layers", list(COLUMNS), rows, range(3, len(COLUMNS)), total_row=True)
+
+
+def totals_of(report: Report) -> Table:
+    """The total in words."""
+    total = report.total
+    data = report.to_json()["total"]
+    reused = number(data["gates_one_position"]["ge"])
+    rows = [
+        ("parameters", f"{number(total.parameters)} ({number(total.nonzero)} weights not 0)"),
+        ("weights, packed", size(total.constants.weight_bytes)),
+        ("thresholds", size(total.constants.threshold_bytes)),
+        ("lookup tables", size(total.constants.lookup_bytes)),
+        ("biases", size(total.constants.bias_bytes)),
+        ("float-32 equivalent", f"{size(total.float32_bytes)} ({total.compression:.1f} times as much)"),
+        ("flash", f"{size(total.flash_bytes)} ({size(total.code_bytes)} of it code, estimated)"),
+        (
+            "RAM",
+            f"{size(total.ram_bytes)} (arena {size(total.arena_bytes)}, most live at {report.memory.peak})",
+        ),
+        ("MACs", number(total.macs)),
+        ("BOPs", number(total.bops)),
+        ("fully parallel circuit", f"{number(data['gates']['ge'])} GE, {number(data['lut6'])} LUT6"),
+        ("one position, reused", f"{reused} GE, {number(data['lut6_one_position'])} LUT6"),
+    ]
+    return Table("Total", ("quantity", "value"), rows)
+
+
+def devices_of(report: Report) -> Table:
+    """One verdict per device."""
+    rows = [(name, "yes" if v.fits else "no", v.verdict) for name, v in report.devices.items()]
+    return Table("Devices", ("device", "fits", "verdict"), rows)
+
+
+def skips_of(report: Report) -> Table:
+    """Gate equivalents of each way to join two branches, per connection."""
+    rows = [
+        (row["name"], row["op"], shape_text(row["shape"]), *(number(row[k]["ge"]) for k in SKIP_KINDS))
+        for row in report.skip_cost["connections"]
+    ]
+    present = report.skip_cost["present"]
+    title = "Skip connections (GE)" if present else "Skip connections that could be added (GE)"
+    return Table(title, ("connection", "op", "shape", *SKIP_KINDS.values()), rows, range(3, 7))
+
+
+def records_of(report: Report) -> list[dict[str, Any]]:
+    """The layers in full, one record each and a total; gates as ``gates.KEY``."""
+    data = report.to_json()
+    total = {"name": "total", "op": "", "layer": "", "shape": [], "bits": ""} | _shared(data["total"])
+    return [_flat(layer) for layer in (*data["layers"], total)]
+
+
+def _shared(total: dict[str, Any]) -> dict[str, Any]:
+    own = {"arena_bytes", "code_bytes", "flash_bytes", "ram_bytes", "float32_bytes", "compression"}
+    return {k: v for k, v in total.items() if k not in own} | {"activation_bytes": total["arena_bytes"]}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{k}": v for k, v in value.items()}
+        else:
+            flat[key] = "x".join(map(str, value)) if isinstance(value, list) else value
+    return flat
+
+
+def report_page(report: Report) -> Page:
+    """Every table with at least one row, and the layers as records."""
+    tables = [layers_of(report), totals_of(report), devices_of(report), skips_of(report)]
+    return Page(
+        report.program, [table for table in tables if table.rows], report.to_json(), records_of(report)
+    )
