@@ -21,6 +21,10 @@ from runtime.types import INT64_LIMIT, ZERO, IntArray, Interval, TensorType
 from runtime.weights import Weights
 
 
+EXACT_FLOAT64 = 2**53
+"""Integers up to here are exact in float64."""
+
+
 def accumulator_interval(weights: Weights, operand: Interval, bias: IntArray | None) -> Interval:
     """Hull over output channels of ``sum_k w_k x_k + bias`` for independent ``x_k`` in ``operand``.
 
@@ -38,6 +42,20 @@ def accumulator_interval(weights: Weights, operand: Interval, bias: IntArray | N
         min(p * operand.lo + n * operand.hi + b for p, n, b in rows),
         max(p * operand.hi + n * operand.lo + b for p, n, b in rows),
     )
+
+
+def exact_product(x: IntArray, w: IntArray) -> IntArray:
+    """``x @ w`` of int64 arrays (..., inputs) and (inputs, outputs), int64.
+
+    Where no partial sum can pass 2**53, in whatever order it is added up, float64 holds every one of
+    them exactly, and its matrix product is far faster than that of int64.
+    """
+    largest = int(np.abs(x).max(initial=0)) * int(np.abs(w).max(initial=0)) * len(w)
+    if largest > EXACT_FLOAT64:
+        product: IntArray = x @ w
+        return product
+    rows = x.reshape(-1, len(w)).astype(np.float64)
+    return (rows @ w.astype(np.float64)).astype(np.int64).reshape(*x.shape[:-1], -1)
 
 
 def _check_bias(bias: object, outputs: int, op: str) -> IntArray | None:
@@ -106,7 +124,8 @@ class Conv2d(Op):
             source = padded[:, group * inputs : (group + 1) * inputs]
             target = slice(group * per_group, (group + 1) * per_group)
             for tap, weights in zip(taps, codes[target].reshape(per_group, inputs, -1).T, strict=True):
-                result[:, target] += np.einsum("co,nchw->nohw", weights, source[:, :, *tap])
+                values = source[:, :, *tap].transpose(0, 2, 3, 1)
+                result[:, target] += exact_product(values, weights).transpose(0, 3, 1, 2)
         return result if self.bias is None else result + per_channel(self.bias, result)
 
 
@@ -135,7 +154,7 @@ class Dense(Op):
 
     def evaluate(self, *operands: IntArray) -> IntArray:
         (x,) = operands
-        result: IntArray = x @ self.weights.codes.astype(np.int64).T
+        result = exact_product(x, self.weights.codes.astype(np.int64).T)
         return result if self.bias is None else result + self.bias
 
 

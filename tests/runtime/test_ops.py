@@ -32,6 +32,7 @@ from runtime.ops import (
     Threshold,
     Xor,
 )
+from runtime.ops.linear import exact_product
 from runtime.types import BIT, Interval, TensorType
 from runtime.weights import Weights
 from tests.programs import programs, random_inputs, random_weights
@@ -213,3 +214,23 @@ def test_every_op_documents_itself() -> None:
     for op in OPS.values():
         assert op.__doc__
         assert "Operand" in op.__doc__, op.__name__
+
+
+@given(
+    rows=st.integers(1, 4),
+    inputs=st.integers(1, 9),
+    outputs=st.integers(1, 4),
+    bits=st.sampled_from([1, 8, 30, 49, 50, 51, 52, 53, 55]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_products_are_exact_on_both_sides_of_the_float64_limit(
+    rows: int, inputs: int, outputs: int, bits: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    x = random.integers(-(2**bits), 2**bits, (rows, 2, inputs), endpoint=True)
+    w = random.integers(-3, 3, (inputs, outputs), endpoint=True)
+    expected = x.astype(object) @ w.astype(object)
+    found = exact_product(x, w)
+    assert found.dtype == np.int64
+    assert found.shape == (rows, 2, outputs)
+    assert (found == expected).all()
