@@ -15,9 +15,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from runtime.errors import InputError
+from toolchain.quantizers import STEP_RULES
 
 RECIPE_GROUP = "gatefold.recipes"
 
@@ -48,13 +49,24 @@ class Augmentation(Section):
 
 
 class StepUpdate(Section):
-    """When the quantizers' steps are set anew from the quantiles of the latent weights.
+    """When and how the quantizers' steps are set anew from the latent weights.
 
     ``every``: ``"batch"``, ``"epoch"``, a number of epochs, or ``"never"``. In each case the first
     quantized epoch starts with an update, so ``"never"`` freezes the steps of the pre-trained weights.
+    ``rule``: a row of ``STEP_RULES`` for all layers; left out, each layer has its own. ``zero_median``:
+    whether an update first shifts the latent weights of each layer to a median of 0.
     """
 
     every: Literal["batch", "epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
+    rule: str | None = None
+    zero_median: bool = False
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, rule: str | None) -> str | None:
+        if rule is not None and rule not in STEP_RULES:
+            raise ValueError(f"must be one of {', '.join(STEP_RULES)}")
+        return rule
 
     def before_epoch(self, quantized_epoch: int) -> bool:
         """Whether the steps change before the ``quantized_epoch``-th (from 0) quantized epoch."""
@@ -63,11 +75,24 @@ class StepUpdate(Section):
         return isinstance(self.every, int) and quantized_epoch % self.every == 0
 
 
+class Compute(Section):
+    """How the arithmetic of training is done. Evaluation is always in float32, layer by layer.
+
+    ``mixed``: ``"bfloat16"`` runs convolutions and matrix products in bfloat16, where integer codes are
+    exact and their sums rounded. ``channels_last``: memory layout of images and weights. ``compile``:
+    ``torch.compile`` the training step, which needs a C++ compiler on CPUs.
+    """
+
+    mixed: Literal["off", "bfloat16"] = "off"
+    channels_last: bool = True
+    compile: bool = False
+
+
 class Phase(Section):
     """A stretch of training at one precision.
 
     ``schedule`` moves the learning rate within the phase, batch by batch: ``constant``, ``cosine``
-    (to zero), or ``step`` (times 0.1 after half and after three quarters of the phase).
+    (to zero), or ``step`` (times 0.1 at each of ``milestones``, which are shares of the phase).
     """
 
     name: Annotated[str, Field(pattern=PHASE_NAME)]
@@ -76,6 +101,7 @@ class Phase(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     batch_size: Annotated[int, Field(ge=2)]
     schedule: Literal["constant", "cosine", "step"] = "constant"
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
 
 
 class Recipe(Section):
@@ -99,6 +125,7 @@ class Recipe(Section):
     optimizer: Optimizer = Optimizer()
     augmentation: Augmentation = Augmentation()
     step: StepUpdate = StepUpdate()
+    compute: Compute = Compute()
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -133,15 +160,27 @@ class Recipe(Section):
 
 
 def shipped_recipes() -> dict[str, Traversable]:
-    """The recipe files that installed packages offer, by name."""
-    return dict(sorted(_shipped_files()))
+    """The recipe files that installed packages offer, by name.
+
+    Raises InputError when a package's folder cannot be read, or a name occurs twice.
+    """
+    files: dict[str, Traversable] = {}
+    for entry_point in sorted(metadata.entry_points(group=RECIPE_GROUP), key=lambda e: (e.name, e.value)):
+        for file in _recipe_files(entry_point.name, entry_point.value):
+            name = file.name.removesuffix(".toml")
+            if files.setdefault(name, file) != file:
+                raise InputError(f"recipe names must be unique, {name!r} of {entry_point.value} is taken")
+    return {name: files[name] for name in sorted(files)}
 
 
-def _shipped_files() -> Iterator[tuple[str, Traversable]]:
-    for entry_point in metadata.entry_points(group=RECIPE_GROUP):
-        for file in resources.files(entry_point.value).iterdir():
-            if file.name.endswith(".toml"):
-                yield file.name.removesuffix(".toml"), file
+def _recipe_files(entry_point: str, folder: str) -> list[Traversable]:
+    try:
+        return [file for file in resources.files(folder).iterdir() if file.name.endswith(".toml")]
+    except Exception as error:  # whatever a foreign package raises on import
+        raise InputError(
+            f"entry point {entry_point!r} of {RECIPE_GROUP} must name an importable folder, but {folder} "
+            f"raises {type(error).__name__}: {error}; repair or uninstall that package"
+        ) from error
 
 
 def load_recipe(source: str | Path) -> Recipe:
@@ -235,7 +274,8 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
 def _children(node: Any) -> dict[str, Any]:
     """What a dotted key can name next: the keys of a table; the phases by name and by number."""
     if isinstance(node, list):
-        return {phase["name"]: phase for phase in node} | {str(i): phase for i, phase in enumerate(node)}
+        phases = [phase for phase in node if isinstance(phase, dict)]
+        return {phase["name"]: phase for phase in phases} | {str(i): p for i, p in enumerate(phases)}
     return node if isinstance(node, dict) else {}
 
 
@@ -269,7 +309,13 @@ def _dotted(location: tuple[int | str, ...], table: dict[str, Any]) -> str:
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     """The keys that would have been valid where an unknown one was found."""
-    sections = {"optimizer": Optimizer, "augmentation": Augmentation, "step": StepUpdate, "phases": Phase}
+    sections = {
+        "optimizer": Optimizer,
+        "augmentation": Augmentation,
+        "step": StepUpdate,
+        "compute": Compute,
+        "phases": Phase,
+    }
     return list(sections.get(str(location[0]), Recipe).model_fields)
 
 

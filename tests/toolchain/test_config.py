@@ -1,11 +1,12 @@
 """Recipes: reading, overriding, and the one line each mistake gives."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from runtime.errors import InputError
-from toolchain.config import Recipe, StepUpdate, leaves, load_recipe, override, shipped_recipes
+from toolchain.config import Compute, Recipe, StepUpdate, leaves, load_recipe, override, shipped_recipes
 
 TEXT = """
 name = "small"
@@ -44,7 +45,9 @@ def test_a_recipe_is_read_with_its_defaults(recipe):
     assert recipe.options == {"width": 8}
     assert [phase.precision for phase in recipe.phases] == ["float", "quantized"]
     assert recipe.phases[0].schedule == "constant"
-    assert recipe.step.every == "epoch"
+    assert recipe.step == StepUpdate(every="epoch", rule=None, zero_median=False)
+    assert recipe.compute == Compute(mixed="off", channels_last=True, compile=False)
+    assert recipe.phases[1].milestones == (0.5, 0.75)
 
 
 def test_a_recipe_survives_json_unchanged(recipe):
@@ -63,6 +66,12 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
             "augmentation.flip=true",
             "optimizer.kind=sgd",
             "step.every=2",
+            "step.rule=least-squares",
+            "step.zero_median=true",
+            "compute.mixed=bfloat16",
+            "compute.channels_last=false",
+            "compute.compile=true",
+            "phases.qat.milestones=[0.2, 0.4, 0.9]",
         ],
     )
     assert changed.seed == 3
@@ -71,7 +80,9 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
     assert changed.options == {"width": 8, "skip": "mux", "levels": 5}
     assert changed.augmentation.flip is True
     assert changed.optimizer.kind == "sgd"
-    assert changed.step.every == 2
+    assert changed.step == StepUpdate(every=2, rule="least-squares", zero_median=True)
+    assert changed.compute == Compute(mixed="bfloat16", channels_last=False, compile=True)
+    assert changed.phases[1].milestones == (0.2, 0.4, 0.9)
     assert recipe.seed == 7, "the original is not touched"
 
 
@@ -118,6 +129,22 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
             "step.every=sometimes",
             "--set: step.every: input should be 'batch', 'epoch' or 'never', not 'sometimes'",
         ),
+        (
+            "step.rule=mean",
+            "--set: step.rule: must be one of quantile-span, threshold-mean, least-squares, twn, max-abs, "
+            "not 'mean'",
+        ),
+        ("compute.mixed=half", "--set: compute.mixed: input should be 'off' or 'bfloat16', not 'half'"),
+        (
+            "compute.compil=true",
+            "--set: unknown key 'compute.compil'; did you mean 'compile'? "
+            "(keys: mixed, channels_last, compile)",
+        ),
+        (
+            "phases.qat.milestones=[0.3, 1.5]",
+            "--set: phases.qat.milestones.1: input should be less than 1, not 1.5",
+        ),
+        ("phases.qat.milestones.0=0.3", "--set: unknown key 'phases.qat.milestones.0'"),
     ],
 )
 def test_a_wrong_assignment_is_told_in_one_line(recipe, assignment, message):
@@ -165,14 +192,16 @@ def test_a_file_that_is_not_text_is_told_in_one_line(tmp_path):
 def test_an_unknown_recipe_lists_the_shipped_ones():
     with pytest.raises(InputError) as caught:
         load_recipe("digit-ternary")
-    assert "recipe must be a TOML file or one of digits-float, digits-mux," in str(caught.value)
+    assert str(caught.value).startswith("recipe must be a TOML file or one of ")
+    assert "digits-float, digits-mux, " in str(caught.value)
     assert str(caught.value).endswith("not 'digit-ternary'; did you mean 'digits-ternary'?")
 
 
 def test_a_missing_recipe_file_is_told_as_such(tmp_path):
     with pytest.raises(InputError) as caught:
         load_recipe("digit-ternary.toml")
-    assert "recipe must be a TOML file or one of digits-float, digits-mux," in str(caught.value)
+    assert str(caught.value).startswith("recipe must be a TOML file or one of ")
+    assert "digits-float, digits-mux, " in str(caught.value)
     assert str(caught.value).endswith(
         "; no such file exists: 'digit-ternary.toml'; did you mean 'digits-ternary'?"
     )
@@ -210,6 +239,48 @@ def test_fewer_epochs_than_phases_are_refused(recipe):
 def test_steps_are_updated_as_often_as_the_recipe_says(every, epochs):
     update = StepUpdate(every=every)
     assert [epoch for epoch in range(5) if update.before_epoch(epoch)] == epochs
+
+
+def offer(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, target: str, *recipes: str) -> None:
+    """Put a package on the path that offers the folder ``target`` of recipes."""
+    (folder / name).mkdir()
+    for recipe in recipes:
+        (folder / name / f"{recipe}.toml").write_text(TEXT)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[gatefold.recipes]\nown = {target}\n")
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_any_package_can_bring_recipes(tmp_path, monkeypatch):
+    offer(tmp_path, monkeypatch, "recipes_good", "recipes_good", "zoo-first", "a-second")
+    assert {"zoo-first", "a-second", "digits-ternary"} <= set(shipped_recipes())
+    assert list(shipped_recipes()) == sorted(shipped_recipes())
+    assert load_recipe("zoo-first").seed == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "message"),
+    [
+        (
+            "recipes_missing",
+            "recipes_nowhere",
+            "entry point 'own' of gatefold.recipes must name an importable folder, but recipes_nowhere "
+            "raises ModuleNotFoundError: No module named 'recipes_nowhere'; repair or uninstall that package",
+        ),
+        (
+            "recipes_taken",
+            "recipes_taken",
+            "recipe names must be unique, 'digits-ternary' of recipes_taken is taken",
+        ),
+    ],
+)
+def test_bad_recipe_packages_are_told_in_one_line(tmp_path, monkeypatch, name, target, message):
+    offer(tmp_path, monkeypatch, name, target, "digits-ternary")
+    with pytest.raises(InputError) as caught:
+        shipped_recipes()
+    assert str(caught.value) == message
 
 
 def test_shipped_recipes_are_toml_files_named_like_themselves():

@@ -29,6 +29,7 @@ from toolchain.layers import (
     set_precision,
 )
 from toolchain.layers.skips import make_skip
+from toolchain.quantizers import step_of
 
 torch.set_num_threads(1)
 
@@ -46,15 +47,17 @@ def test_convolution_computes_with_integer_codes() -> None:
     assert torch.equal(y, y.round())
 
 
-def test_convolution_in_full_precision_agrees_in_magnitude() -> None:
-    layer = HEQConv2d(4, 6, 3, levels=7)
+@pytest.mark.parametrize(("levels", "distance"), [(7, 1), (3, 1), (4, 2), (2, 2)])
+def test_convolution_in_full_precision_agrees_in_magnitude(levels: int, distance: int) -> None:
+    torch.manual_seed(0)
+    layer = HEQConv2d(4, 6, 3, levels=levels)
     x = codes_of((2, 4, 9, 9), 1)
     set_precision(layer, "float")
-    assert torch.allclose(layer(x), F.conv2d(x, layer.weight / layer.step))
-    layer.weight.grad = None
+    unrounded = layer.weight * distance / layer.step
+    assert torch.allclose(layer(x), F.conv2d(x, unrounded), atol=1e-4)
     layer(x).sum().backward()
     assert layer.step.grad is None
-    assert (layer.weight / layer.step - layer.codes()).abs().median() <= 0.5
+    assert (unrounded - layer.codes()).abs().median() <= distance / 2
 
 
 def test_step_follows_the_weights_only_when_updated() -> None:
@@ -74,6 +77,29 @@ def test_the_rule_is_an_option() -> None:
     assert float(layer.step) == pytest.approx(float(1.4 * layer.weight.detach().abs().mean()), rel=1e-6)
 
 
+@pytest.mark.parametrize("levels", [3, 4])
+def test_an_update_with_a_zero_median_shifts_the_latent_weights_before_the_step(levels: int) -> None:
+    torch.manual_seed(0)
+    layer = HEQLinear(50, 20, levels=levels)
+    layer.weight.data = layer.weight.data.abs() + 0.1
+    before = layer.weight.detach().clone()
+    layer.zero_median = True
+    layer.update_step()
+    assert torch.allclose(layer.weight, before - before.median(), atol=1e-3)
+    assert abs(float(layer.weight.detach().median())) < 1e-3
+    assert float(layer.step) == step_of(layer.weight, levels)
+    assert layer.histogram().tolist() == pytest.approx([1000 / levels] * levels, rel=0.35)
+
+
+def test_without_that_an_update_leaves_the_latent_weights_alone() -> None:
+    layer = HEQLinear(50, 20)
+    layer.weight.data = layer.weight.data.abs() + 0.1
+    before = layer.weight.detach().clone()
+    layer.update_step()
+    assert torch.equal(layer.weight, before)
+    assert layer.histogram()[0] == 0
+
+
 def test_latent_weights_are_clamped_to_the_unit_interval() -> None:
     layer = HEQLinear(2, 1)
     layer.weight.data = torch.tensor([[-3.0, 0.4]])
@@ -86,6 +112,16 @@ def test_quantized_layers_by_path() -> None:
     layers = quantized_layers(model)
     assert list(layers) == ["0.conv", "1.branch.conv", "3"]
     assert layers["0.conv"].levels == 3
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4, 5, 127])
+def test_a_model_has_the_same_codes_in_float32_and_float64(levels: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(ConvBlock(1, 4, levels=levels), nn.Flatten(), HEQClassifier(256, 10, levels))
+    narrow = {path: layer.codes() for path, layer in quantized_layers(model).items()}
+    wide = {path: layer.codes() for path, layer in quantized_layers(model.double()).items()}
+    assert list(narrow) == ["0.conv", "2"]
+    assert all(torch.equal(narrow[path], wide[path]) for path in narrow)
 
 
 @pytest.mark.parametrize("precision", ["float", "quantized"])
@@ -225,7 +261,14 @@ def test_relu_is_for_the_float_twin() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HEQLinear(2, 2, levels=2), "levels must be odd and within 3..127, not 2"),
+        (
+            lambda: HEQLinear(2, 2, levels=66),
+            "levels must be odd within 3..127 or even within 2..64, not 66",
+        ),
+        (
+            lambda: HEQConv2d(2, 2, 3, levels=1),
+            "levels must be odd within 3..127 or even within 2..64, not 1",
+        ),
         (lambda: HEQLinear(2, 2, rule="mean"), "step rule must be one of .*, not 'mean'"),
         (lambda: HEQConv2d(4, 6, 3, groups=4), "groups must divide the channels, not 4 with 4 and 6"),
         (lambda: HEQConv2d(4, 6, 3, groups=0), "groups must divide the channels, not 0 with 4 and 6"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from runtime.errors import InputError
+from tests.training_runs import assert_same_run, copy_run
 from toolchain.config import Recipe
 from toolchain.data import load
 from toolchain.models import model_row
@@ -40,23 +41,6 @@ def finished(tmp_path_factory, recipe, digits):
     """One uninterrupted run: its directory and result. Tests only read it."""
     directory = tmp_path_factory.mktemp("finished") / "run"
     return directory, train(recipe, digits, directory)
-
-
-def weights(directory):
-    return torch.load(directory / "model.pt", weights_only=True)
-
-
-def assert_same_weights(directory, reference):
-    ours, theirs = weights(directory), weights(reference)
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def copy_run(source, target):
-    target.mkdir()
-    for path in source.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    return target
 
 
 @pytest.mark.parametrize("keep", [[], [0, 1], [0, 1, 1], [1, 0, 2]])
@@ -111,7 +95,7 @@ def test_a_run_without_its_damaged_checkpoint_is_trained_anew(tmp_path, finished
     directory = copy_run(finished[0], tmp_path / "run")
     (directory / "checkpoint.pt").unlink()
     train(recipe, digits, directory, resume=True)
-    assert_same_weights(directory, finished[0])
+    assert_same_run(directory, finished[0])
 
 
 @pytest.mark.parametrize("name", ["model.pt", "result.json"])
@@ -123,7 +107,7 @@ def test_a_whole_checkpoint_repairs_weights_and_result(tmp_path, finished, recip
     assert str(caught.value).endswith(f"; `gatefold train RECIPE --resume --out {directory}` repairs it")
     assert train(recipe, digits, directory, resume=True) == finished[1]
     assert load_run(directory).result == finished[1]
-    assert_same_weights(directory, finished[0])
+    assert_same_run(directory, finished[0])
     (directory / name).write_bytes(b"[]")
     (directory / "checkpoint.pt").write_bytes(b"")
     with pytest.raises(

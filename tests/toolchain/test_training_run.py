@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from runtime.errors import InputError
+from tests.training_runs import FINISHED, assert_same_run, copy_run, metrics, weights
 from toolchain.config import Recipe, override
 from toolchain.data import load, validation_split
 from toolchain.models import model_row
 from toolchain.training import RunResult, accuracy, load_run, train
-from toolchain.training.loop import TrainingError
+from toolchain.training.epoch import TrainingError
 
 RECIPE = {
     "name": "tiny",
@@ -39,7 +40,6 @@ RECIPE = {
         },
     ],
 }
-FINISHED = ["checkpoint.pt", "metrics.jsonl", "model.pt", "recipe.json", "result.json", "run.lock"]
 
 
 @pytest.fixture(scope="module")
@@ -57,23 +57,6 @@ def finished(tmp_path_factory, recipe, digits):
     """One uninterrupted run: its directory and result. Tests only read it."""
     directory = tmp_path_factory.mktemp("finished") / "run"
     return directory, train(recipe, digits, directory)
-
-
-def weights(directory):
-    return torch.load(directory / "model.pt", weights_only=True)
-
-
-def metrics(directory):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same_run(directory, reference):
-    """Bit for bit the same weights, and the same metrics but for the time taken."""
-    ours, theirs = weights(directory), weights(reference)
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    timeless = [[line | {"seconds": 0} for line in metrics(d)] for d in (directory, reference)]
-    assert timeless[0] == timeless[1]
 
 
 def test_a_run_leaves_its_files_and_one_line_per_epoch(finished, recipe):
@@ -203,13 +186,6 @@ def test_a_metrics_line_written_before_the_crash_is_not_doubled(tmp_path, finish
         file.write('{"phase": "qat", "epoch": 3, "lo')
     train(recipe, digits, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", finished[0])
-
-
-def copy_run(source, target):
-    target.mkdir()
-    for path in source.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    return target
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, finished, recipe, digits):

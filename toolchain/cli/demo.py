@@ -10,7 +10,7 @@ import click
 
 import exporters
 from runtime.errors import MismatchError
-from toolchain.cli.common import data_dir_option, emit, extra, json_option, progress_bar
+from toolchain.cli.common import data_dir_option, emit, extra, json_option, progress_bar, tell_download
 from toolchain.cli.train import training_progress
 from toolchain.cli.verify import agreement_table, model_line
 
@@ -90,7 +90,7 @@ def command(data: str, data_dir: Path | None, out: Path, as_json: bool) -> None:
         from toolchain.demo import DEMOS, demonstrate, train_once
     for row in exporters.executors().values():
         row.load()  # a missing package is said before training, not after
-    dataset = load_data(data, data_dir)
+    dataset = load_data(data, data_dir, tell_download)
     shown = []
     for recipe in DEMOS[data]:
         click.echo(f"{TITLES[recipe]} network: recipe {recipe}", err=as_json)

@@ -6,7 +6,7 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.errors import InputError
-from toolchain.cli.common import data_dir_option, data_option, emit, extra, json_option
+from toolchain.cli.common import data_dir_option, data_option, emit, extra, json_option, tell_download
 
 PERMILLE = 1000
 """Resolution of the bar."""
@@ -92,7 +92,9 @@ def training_progress(label: str, quiet: bool) -> Iterator[Callable[[Event], Non
     "assignments",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Change any key of the recipe; repeatable.",
+    help="Change any key of the recipe (--show prints them all): seed=3, phases.qat.epochs=20, "
+    "phases.qat.milestones=[0.5,0.8], step.rule=twn, step.zero_median=true, compute.mixed=bfloat16, "
+    "compute.compile=true, ...; repeatable.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Total epochs, phases in proportion.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -112,24 +114,35 @@ def command(
     show: bool,
     as_json: bool,
 ) -> None:
-    """Train a model, or a recipe, into a run directory; then `gatefold lower` it."""
+    """Train a model, or a recipe, into a run directory; then `gatefold lower` it.
+
+    A run that was stopped, by Ctrl-C, a crash or a kill, goes on with --resume. Several processes share
+    the batches where torchrun starts them; with --device cuda each has a GPU of its own:
+
+    \b
+        torchrun --nproc-per-node 4 --no-python gatefold train RECIPE --device cuda
+    """
     with extra("train", "training"):
         from toolchain.config import override
         from toolchain.data import load as load_data
         from toolchain.training import train
+        from toolchain.training.world import speaks_for_all
+    speaks = speaks_for_all()
     chosen_data = [f"dataset={json.dumps(data)}"] if data else []
     recipe = override(find_recipe(model), [*assignments, *chosen_data])
     recipe = recipe.with_epochs(epochs) if epochs else recipe
     if show:
-        click.echo(json.dumps(recipe.model_dump(mode="json"), indent=2))
+        if speaks:
+            click.echo(json.dumps(recipe.model_dump(mode="json"), indent=2))
         return
-    dataset = load_data(recipe.dataset, data_dir)
+    dataset = load_data(recipe.dataset, data_dir, tell_download if speaks else None)
     directory = out or Path("runs") / recipe.name
-    with training_progress(recipe.name, quiet=as_json) as listen:
+    with training_progress(recipe.name, quiet=as_json) if speaks else nullcontext() as listen:
         result = train(recipe, dataset, directory, device=device, resume=resume, progress=listen)
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "
         f"{result.dataset} after {result.epochs} epochs, {result.seconds:.0f} s\n"
         f"next: gatefold lower {directory}"
     )
-    emit({"run": str(directory), **asdict(result)}, as_json, text)
+    if speaks:
+        emit({"run": str(directory), **asdict(result)}, as_json, text)

@@ -79,7 +79,7 @@ def constants_of(op: Op) -> Constants:
     return parts
 
 
-def _macs(op: Conv2d | Dense, result: TensorType) -> int:
+def macs_of(op: Conv2d | Dense, result: TensorType) -> int:
     positions = result.size // result.channels
     return op.weights.codes.size * positions
 
@@ -90,7 +90,7 @@ def _own_cost(node: Node, operands: Sequence[TensorType], circuits: Circuits) ->
     )
     if not isinstance(node.op, Conv2d | Dense):
         return cost
-    weights, bias, macs = node.op.weights, node.op.bias, _macs(node.op, node.type)
+    weights, bias, macs = node.op.weights, node.op.bias, macs_of(node.op, node.type)
     return replace(
         cost,
         parameters=weights.codes.size + (0 if bias is None else bias.size),

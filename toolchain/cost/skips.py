@@ -193,13 +193,13 @@ def _readers(program: Program) -> dict[str, set[int]]:
 
 
 def _sites(program: Program) -> tuple[list[tuple[str, str, TensorType]], bool]:
-    """``(value, op, type)`` of every op that joins two branches, and True; where there is none, of every
+    """``(value, op, type)`` of every place that joins two branches, and True; where there is none, of every
     Threshold image that a skip could be put around, and False."""
-    types = program.types
-    joins = [n for n in program.nodes if type(n.op) in SKIP_OPS]
-    sites = [n for n in program.nodes if isinstance(n.op, Threshold) and len(n.type.shape) == 3]
+    ops = {node.result: node.op.name for node in program.nodes}
+    joins = [(place.name, ops[place.name], place.type) for place in connections(program)]
     if joins:
-        return [(n.result, n.op.name, _branches(n, types)[0]) for n in joins], True
+        return joins, True
+    sites = [n for n in program.nodes if isinstance(n.op, Threshold) and len(n.type.shape) == 3]
     return [(n.result, n.op.name, n.type) for n in sites], False
 
 

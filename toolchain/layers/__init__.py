@@ -17,17 +17,18 @@ To add a layer: one module with its lower function beside it, and a row in the `
 
 from torch import nn
 
-from toolchain.layers import activation, linear, norm, pool, shape, skips
+from toolchain.layers import activation, linear, norm, pixels, pool, shape, skips
 from toolchain.layers.activation import Activation
 from toolchain.layers.base import LoweringError, LowerRule
 from toolchain.layers.blocks import ConvBlock, SkipBlock
 from toolchain.layers.linear import HEQClassifier, HEQConv2d, HEQLayer, HEQLinear
 from toolchain.layers.norm import BatchNorm
+from toolchain.layers.pixels import PixelNorm
 from toolchain.layers.pool import GlobalSumPool, SumPool2d
 from toolchain.layers.precision import set_precision
 from toolchain.layers.skips import SKIPS, AddSkip, MuxSkip, NoSkip, OrSkip
 
-FAMILIES = (linear, norm, activation, pool, skips, shape)
+FAMILIES = (linear, norm, activation, pool, skips, pixels, shape)
 
 LAYERS: dict[type[nn.Module], LowerRule] = {
     layer: rule for family in FAMILIES for layer, rule in family.LAYERS.items()
@@ -55,6 +56,7 @@ __all__ = [
     "MuxSkip",
     "NoSkip",
     "OrSkip",
+    "PixelNorm",
     "SkipBlock",
     "SumPool2d",
     "quantized_layers",

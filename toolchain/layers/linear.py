@@ -12,11 +12,19 @@ from torch import Tensor, nn
 from runtime.errors import InputError
 from runtime.ops import Conv2d, Dense
 from runtime.types import ELEMENT_LIMIT
-from runtime.weights import Weights
+from runtime.weights import Weights, code_step
 from toolchain.layers.base import SCORES, Lowered, LowerRule, Site
 from toolchain.layers.precision import PhasedModule
-from toolchain.quantizers import STEP_RULES, codes, heq, histogram, step_of, straight_through
-from toolchain.quantizers.heq import top_level
+from toolchain.quantizers import (
+    STEP_RULES,
+    codes,
+    heq,
+    histogram,
+    median,
+    step_of,
+    straight_through,
+    top_level,
+)
 
 Pair = int | tuple[int, int]
 
@@ -31,11 +39,14 @@ class HEQLayer(PhasedModule):
 
     ``weight``: latent weights, kept within [-1, 1] by ``clamp_latent``; initialized uniformly within
     ``sqrt(3 / fan_in)``. ``step``: scalar buffer, from the rule on the initial weights at first.
-    ``levels``: odd, 3..127. ``rule``: a row of ``STEP_RULES``. Raises InputError for bad options, a
-    dimension below 1, or more than ``ELEMENT_LIMIT`` weights, before anything is allocated.
+    ``levels``: odd, 3..127, or even, 2..64. ``rule``: a row of ``STEP_RULES``. ``zero_median``: whether an
+    update of the step first shifts the latent weights to a median of 0 (an open question of the paper).
+    Raises InputError for bad options, a dimension below 1, or more than ``ELEMENT_LIMIT`` weights, before
+    anything is allocated.
     """
 
     step: Tensor
+    zero_median: bool = False
 
     def __init__(self, shape: tuple[int, ...], levels: int, rule: str) -> None:
         super().__init__()
@@ -62,6 +73,8 @@ class HEQLayer(PhasedModule):
     @torch.no_grad()
     def update_step(self) -> None:
         """Set the step from the present latent weights; the trainer says how often (paper: every epoch)."""
+        if self.zero_median:
+            self.weight.sub_(median(self.weight))
         self.step.fill_(step_of(self.weight, self.levels, self.rule))
 
     @torch.no_grad()
@@ -78,10 +91,10 @@ class HEQLayer(PhasedModule):
         return histogram(self.codes(), self.levels)
 
     def effective_weight(self) -> Tensor:
-        """The weights ``forward`` uses: codes, or ``weight / step`` in full precision."""
+        """The weights ``forward`` uses: codes, or in full precision what they round, unclipped."""
         if self.quantized:
             return heq(self.weight, self.step, self.levels)
-        return self.weight / self.step
+        return self.weight * (code_step(self.levels) / self.step)
 
     def constant(self) -> Weights:
         """The codes as a constant of the program."""
@@ -185,7 +198,9 @@ class HEQClassifier(HEQLinear):
         return (self.bias / self.scale).detach().round().long()
 
     def forward(self, x: Tensor) -> Tensor:
-        return (super().forward(x) + self.effective_bias()) * self.scale
+        with torch.autocast(x.device.type, enabled=False):  # logits keep their precision in mixed training
+            scores = super().forward(x.to(self.weight.dtype)) + self.effective_bias()
+            return scores * self.scale
 
 
 def lower_conv(site: Site, module: HEQConv2d, x: Lowered) -> Lowered:

@@ -33,7 +33,12 @@ class GlobalSumPool(nn.Module):
     """Sum of each channel: (N, C, H, W) to (N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.sum((2, 3))
+        return x.sum((2, 3), dtype=sum_dtype(x))
+
+
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """What sums of codes are held in: at least float32, because bfloat16 rounds integers above 256."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def lower_max_pool(site: Site, module: nn.MaxPool2d, x: Lowered) -> Lowered:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from runtime.errors import InputError
 from runtime.ops import Add, Or, Select, Threshold
 from toolchain.layers.base import Lowered, LowerRule, Site
-from toolchain.layers.pool import global_sum
+from toolchain.layers.pool import global_sum, sum_dtype
 from toolchain.layers.precision import PhasedModule
-from toolchain.quantizers import straight_through, top_code
+from toolchain.quantizers import clipped_straight_through, top_code
 
 POLARITIES = ("dense-direct", "dense-or")
 
@@ -37,10 +37,10 @@ class OrSkip(PhasedModule):
         self.top = top_code(bits)
 
     def forward(self, branch: Tensor, identity: Tensor) -> Tensor:
-        relaxed = (branch + identity).clamp(0, self.top)
+        total = branch + identity
         if not self.quantized:
-            return relaxed
-        return straight_through(_bitwise_or(branch, identity, self.top), relaxed)
+            return total.clamp(0, self.top)
+        return clipped_straight_through(_bitwise_or(branch, identity, self.top), total, 0, self.top)
 
 
 def _bitwise_or(a: Tensor, b: Tensor, top: int) -> Tensor:
@@ -78,7 +78,7 @@ class MuxSkip(PhasedModule):
 
     def forward(self, branch: Tensor, identity: Tensor) -> Tensor:
         positions = identity.shape[2] * identity.shape[3]
-        total = identity.detach().sum((2, 3), keepdim=True)
+        total = identity.detach().sum((2, 3), keepdim=True, dtype=sum_dtype(identity))
         dense = total >= self.bound(positions) if self.quantized else total >= self._real_bound(positions)
         direct = dense if self.polarity == "dense-direct" else ~dense
         return torch.where(direct, branch, self.either(branch, identity))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from runtime.errors import InputError
-from toolchain.quantizers.ste import straight_through
+from toolchain.quantizers.ste import clipped_straight_through
 
 MAX_BITS = 8
 
@@ -24,7 +23,7 @@ def heaviside(z: Tensor) -> Tensor:
     Forward: ``H(z) = 1 if z > 0 else 0``. Gradient: ``dH/dz = 1`` where ``|z| <= 1``, else 0.
     Source: arXiv 2501.04517; the clipped gradient is that of Hubara et al., arXiv 1602.02830.
     """
-    return straight_through((z > 0).to(z.dtype), z.clamp(-1, 1))
+    return clipped_straight_through(z.detach().sign().clamp_(min=0), z, -1, 1)
 
 
 def uniform(z: Tensor, bits: int) -> Tensor:
@@ -33,8 +32,8 @@ def uniform(z: Tensor, bits: int) -> Tensor:
     Forward: ``round((2**bits - 1) * clip(z, 0, 1))``, half to even. Gradient: ``2**bits - 1`` where
     ``0 <= z <= 1``, else 0. Source: DoReFa-Net, arXiv 1606.06160; used at 2 bits by arXiv 2501.04517.
     """
-    surrogate = top_code(bits) * z.clamp(0, 1)
-    return straight_through(torch.round(surrogate), surrogate)
+    top = top_code(bits)
+    return clipped_straight_through((z.detach() * top).round_().clamp_(0, top), z, 0, 1, top)
 
 
 def activation_codes(z: Tensor, bits: int) -> Tensor:

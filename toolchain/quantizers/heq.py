@@ -3,6 +3,9 @@
 A weight tensor has one step ``s``, chosen so that the ``n`` codes are about equally frequent. The
 ideal thresholds of the codes, ``(i - n/2) s`` for ``i = 1 .. n-1``, are fitted to the ``n``-quantiles
 ``q_i`` of the latent weights; the rows of ``STEP_RULES`` differ in how.
+
+For odd ``n`` the codes are the integers ``-(n-1)/2 .. (n-1)/2``. For even ``n``, which the paper leaves
+open, they are the odd integers ``-(n-1) .. n-1``: as symmetric, without a zero, ``s`` apart in steps of 2.
 """
 
 from __future__ import annotations
@@ -12,19 +15,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from runtime.errors import InputError
-from runtime.weights import MAX_LEVELS
-from toolchain.quantizers.ste import straight_through
+from runtime.errors import InputError, ProgramError
+from runtime.weights import code_step, max_code
+from toolchain.quantizers.ste import clipped_straight_through
 
 StepRule = Callable[[Tensor, int], Tensor]
-"""From flat float64 weights and a number of levels to a scalar step, before the guard of ``step_of``."""
+"""From flat float32 weights and a number of levels to a scalar step, before the guard of ``step_of``."""
 
 
 def top_level(levels: int) -> int:
-    """Largest code, ``(levels - 1) / 2``. Raises InputError unless ``levels`` is odd and in 3..127."""
-    if levels % 2 == 0 or not 3 <= levels <= MAX_LEVELS:
-        raise InputError(f"levels must be odd and within 3..{MAX_LEVELS}, not {levels}")
-    return (levels - 1) // 2
+    """Largest code: ``(n - 1) / 2`` for odd ``n``, ``n - 1`` for even ``n``. Raises InputError.
+
+    ``levels`` is odd and within 3..127, or even and within 2..64.
+    """
+    try:
+        return max_code(levels)
+    except ProgramError as error:
+        raise InputError(str(error)) from None
 
 
 def quantiles(w: Tensor, levels: int) -> Tensor:
@@ -32,7 +39,7 @@ def quantiles(w: Tensor, levels: int) -> Tensor:
 
     One sort, so any size works and the result does not depend on the number of threads.
     """
-    ordered = w.sort().values
+    ordered = w.float().sort().values.double()
     position = torch.arange(1, levels, dtype=torch.float64, device=w.device) / levels * (w.numel() - 1)
     below = position.floor().long()
     above = position.ceil().long()
@@ -47,12 +54,16 @@ def _ideal(w: Tensor, levels: int) -> Tensor:
 def _quantile_span(w: Tensor, levels: int) -> Tensor:
     """``(q_{n-1} - q_1) / (n - 2)``: the outermost thresholds are exact (the paper's rule for n = 3)."""
     q = quantiles(w, levels)
-    return (q[-1] - q[0]) / (levels - 2)
+    return (q[-1] - q[0]) / max(levels - 2, 1)
 
 
 def _threshold_mean(w: Tensor, levels: int) -> Tensor:
-    """Mean of the steps that would make each single threshold exact: ``mean_i q_i / (i - n/2)``."""
-    return (quantiles(w, levels) / _ideal(w, levels)).mean()
+    """Mean of the steps that would make each single threshold exact: ``mean_i q_i / (i - n/2)``.
+
+    The middle threshold of an even number of levels is 0 whatever the step, and says nothing.
+    """
+    c = _ideal(w, levels)
+    return (quantiles(w, levels) / c)[c != 0].mean()
 
 
 def _least_squares(w: Tensor, levels: int) -> Tensor:
@@ -62,16 +73,19 @@ def _least_squares(w: Tensor, levels: int) -> Tensor:
 
 
 def _twn(w: Tensor, levels: int) -> Tensor:
-    """``1.4 E|w|``, so that the first threshold ``s/2`` is ``0.7 E|w|`` (TWN, arXiv 1605.04711).
+    """The first positive threshold (``s/2``; ``s`` for even ``n``) is ``0.7 E|w|`` (TWN, arXiv 1605.04711).
 
     Not equalized; a contrast.
     """
-    return 1.4 * w.abs().mean()
+    return 1.4 / code_step(levels) * w.double().abs().mean()
 
 
 def _max_abs(w: Tensor, levels: int) -> Tensor:
-    """``2 max|w| / (n - 1)``: the largest weight gets the largest code. Not equalized; a contrast."""
-    return w.abs().max() / top_level(levels)
+    """``2 max|w| / (n - 1)``: the largest weight gets the largest code (even ``n``: ``2 max|w| / n``).
+
+    Not equalized; a contrast.
+    """
+    return w.abs().max() / (levels // 2)
 
 
 STEP_RULES: dict[str, StepRule] = {
@@ -86,14 +100,14 @@ STEP_RULES: dict[str, StepRule] = {
 def step_of(w: Tensor, levels: int, rule: str = "quantile-span") -> float:
     """The step of latent weights ``w`` (any shape) under a row of ``STEP_RULES``; finite and positive.
 
-    Weights whose quantiles coincide (all equal, or mostly zero after pruning) have no span; their step
-    is that of ``max-abs``, and 1 when every weight is zero. Raises InputError for an unknown rule, for
-    levels that are not odd and within 3..127, and for weights that are not finite.
+    Weights whose quantiles coincide (all equal, or mostly zero after pruning) have no span, nor have two
+    levels; their step is that of ``max-abs``, and 1 when every weight is zero. Raises InputError for an
+    unknown rule, for levels outside those of ``top_level``, and for weights that are not finite.
     """
     top_level(levels)
     if rule not in STEP_RULES:
         raise InputError(f"step rule must be one of {', '.join(STEP_RULES)}, not {rule!r}")
-    flat = w.detach().reshape(-1).double()
+    flat = w.detach().reshape(-1).float()
     if not bool(torch.isfinite(flat).all()):
         raise InputError("weights must be finite to choose a step; lower the learning rate and retrain")
     for candidate in (STEP_RULES[rule](flat, levels), _max_abs(flat, levels)):
@@ -103,30 +117,38 @@ def step_of(w: Tensor, levels: int, rule: str = "quantile-span") -> float:
     return 1.0
 
 
-def codes(w: Tensor, step: Tensor | float, levels: int) -> Tensor:
-    """``clip(round(w / step), -(n-1)/2, (n-1)/2)`` in the dtype of ``w``, without a gradient.
+def median(w: Tensor) -> Tensor:
+    """Scalar float32 median of ``w``: the mean of the two middle elements of an even number of them."""
+    return quantiles(w.detach().reshape(-1), 2)[0].float()
 
-    The division is done in float64 whatever the dtype, so a model has the same codes in float32 and
-    in float64. Rounding is half to even.
+
+def codes(w: Tensor, step: Tensor | float, levels: int) -> Tensor:
+    """Codes of latent weights in the dtype of ``w``, without a gradient.
+
+    Odd ``n``: ``clip(round(w / step), -(n-1)/2, (n-1)/2)``, half to even. Even ``n``:
+    ``clip(2 floor(w / step) + 1, -(n-1), n-1)``. The division is that of float32 whatever the dtype, so a
+    model has the same codes in float32 and in float64.
     """
     top = top_level(levels)
-    scale = step.double() if isinstance(step, Tensor) else step
-    return (w.detach().double() / scale).round().clamp(-top, top).to(w.dtype)
+    ratio = w.detach().float() / (step.float() if isinstance(step, Tensor) else step)
+    rounded = ratio.round_() if levels % 2 else ratio.floor_().mul_(2).add_(1)
+    return rounded.clamp_(-top, top).to(w.dtype)
 
 
 def heq(w: Tensor, step: Tensor | float, levels: int) -> Tensor:
-    """Integer codes of latent weights ``w``, with the straight-through gradient.
+    """Integer codes of latent weights ``w`` (``codes``), with the straight-through gradient.
 
-    Forward: ``q = clip(round(w / step), -(n-1)/2, (n-1)/2)``. Gradient: ``dq/dw = (n-1)/2`` where
-    ``|w| <= 1``, else 0. The paper's quantizer is ``g = 2/(n-1) q`` with ``dg/dw = 1`` (arXiv 2501.04517);
-    the factor is left to the batch norm that follows, so that the accumulator is an integer.
+    Gradient: ``dq/dw = top`` where ``|w| <= 1``, else 0, with ``top`` the largest code. The paper's
+    quantizer is ``g = q / top`` with ``dg/dw = 1`` (arXiv 2501.04517); the factor is left to the batch norm
+    that follows, so that the accumulator is an integer.
     """
-    return straight_through(codes(w, step, levels), w.clamp(-1, 1) * top_level(levels))
+    return clipped_straight_through(codes(w, step, levels), w, -1, 1, top_level(levels))
 
 
 def histogram(q: Tensor, levels: int) -> Tensor:
-    """How often each code from ``-(n-1)/2`` to ``(n-1)/2`` occurs: int64, shape (levels,)."""
-    return torch.bincount(q.reshape(-1).long() + top_level(levels), minlength=levels)
+    """How often each code of ``levels`` occurs, lowest first: int64, shape (levels,)."""
+    digits = (q.reshape(-1).long() + top_level(levels)) // code_step(levels)
+    return torch.bincount(digits, minlength=levels)
 
 
 def entropy_bits(counts: Tensor) -> float:

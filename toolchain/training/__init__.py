@@ -1,9 +1,9 @@
 """Training: one straight, seeded loop, and the run directory it leaves behind."""
 
-from toolchain.training.augment import augment
+from toolchain.training.batches import TrainingImages
 from toolchain.training.evaluate import accuracy
 from toolchain.training.loop import train
 from toolchain.training.progress import Event, Progress
 from toolchain.training.run import Run, RunResult, load_run
 
-__all__ = ["Event", "Progress", "Run", "RunResult", "accuracy", "augment", "load_run", "train"]
+__all__ = ["Event", "Progress", "Run", "RunResult", "TrainingImages", "accuracy", "load_run", "train"]

@@ -20,7 +20,9 @@ from toolchain.training.run import (
     CHECKPOINT_FILE,
     LOCK_FILE,
     METRICS_FILE,
+    MODEL_FILE,
     RECIPE_FILE,
+    RESULT_FILE,
     load_weights,
     read_recipe,
     read_tensors,
@@ -102,6 +104,7 @@ def open_run(directory: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
     with _locked(directory):
         if resume:
             _check_same(recipe, read_recipe(directory), recipe_file)
+            _remove_remains(directory)
         elif recipe_file.exists():
             raise InputError(
                 f"{directory} already holds a run; continue it with --resume, or choose another --out"
@@ -109,6 +112,13 @@ def open_run(directory: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
         else:
             write_json(recipe_file, recipe.model_dump(mode="json"))
         yield
+
+
+def _remove_remains(directory: Path) -> None:
+    """Remove what ``atomic_write`` had begun to write when the process was killed."""
+    for name in (METRICS_FILE, CHECKPOINT_FILE, MODEL_FILE, RESULT_FILE):
+        for path in directory.glob(f".{name}.*.tmp"):
+            path.unlink()
 
 
 @contextmanager
@@ -167,8 +177,11 @@ class MetricsLog:
     def append(self, line: dict[str, Any]) -> None:
         """Add the line of one epoch."""
         self.lines.append(line)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write {self._path}: {error.strerror}") from None
 
     def of_phase(self, phase: str) -> list[dict[str, Any]]:
         """The lines of one phase, oldest first."""

@@ -11,13 +11,13 @@ EVALUATION_BATCH = 500
 
 
 @torch.no_grad()
-def accuracy(
+def count_correct(
     model: nn.Module,
     images: NDArray[np.uint8] | Tensor,
     labels: NDArray[np.int64] | Tensor,
     batch: int = EVALUATION_BATCH,
-) -> float:
-    """Share of images, within 0..1, whose largest output is their label.
+) -> int:
+    """How many images have their label as the model's largest output.
 
     ``images``: ``(N, C, H, W)`` raw pixels; ``labels``: ``(N,)``. The model runs in eval mode, on its
     own device, in its own float precision, and gets its former mode back.
@@ -31,4 +31,14 @@ def accuracy(
         wanted = torch.as_tensor(labels[start : start + batch]).to(parameter.device)
         correct += int((model(pixels).argmax(1) == wanted).sum())
     model.train(training)
-    return correct / len(images)
+    return correct
+
+
+def accuracy(
+    model: nn.Module,
+    images: NDArray[np.uint8] | Tensor,
+    labels: NDArray[np.int64] | Tensor,
+    batch: int = EVALUATION_BATCH,
+) -> float:
+    """``count_correct`` as a share of the images, within 0..1."""
+    return count_correct(model, images, labels, batch) / len(images)

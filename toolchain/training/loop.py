@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from runtime.errors import GatefoldError, InputError
-from toolchain.config import Recipe
+from runtime.errors import InputError
+from toolchain.config import Recipe, StepUpdate
 from toolchain.data import Dataset, validation_split
 from toolchain.layers import quantized_layers, set_precision
 from toolchain.models import ModelRow, model_row
-from toolchain.training.augment import augment
+from toolchain.training.batches import TrainingImages
 from toolchain.training.checkpoint import (
     MetricsLog,
     Progression,
@@ -27,42 +25,41 @@ from toolchain.training.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from toolchain.training.evaluate import accuracy
+from toolchain.training.epoch import Trainer, check_compiler, check_share
+from toolchain.training.evaluate import count_correct
 from toolchain.training.health import find_warnings, layer_health
 from toolchain.training.plan import PlannedEpoch, plan_epochs, seed_everything
 from toolchain.training.progress import Event, Progress, silent
-from toolchain.training.run import RunResult, tool_versions, write_result
+from toolchain.training.run import RunResult, hardware, tool_versions, write_result
 from toolchain.training.schedule import learning_rate, make_optimizer
-
-
-class TrainingError(GatefoldError):
-    """Training cannot go on: the loss is no longer finite."""
+from toolchain.training.world import World, join_world
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """The images in memory on the training device: uint8 ``(N, C, H, W)`` and int64 ``(N,)`` tensors.
+class Part:
+    """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)`` on the device, to evaluate on.
 
-    ``watched`` is what every epoch is evaluated on: the validation share, or the test part without one.
+    Each process holds the share of its rank; ``total`` counts the images of all.
     """
 
-    train: tuple[Tensor, Tensor]
-    watched: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
+    images: Tensor
+    labels: Tensor
+    total: int
 
     @staticmethod
-    def of(dataset: Dataset, recipe: Recipe, device: torch.device) -> Samples:
-        """Split as the recipe says, and move to ``device`` once."""
-        seen = validation_split(dataset, recipe.validation, recipe.seed) if recipe.validation else dataset
-
-        def move(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-            return torch.tensor(images, device=device), torch.tensor(labels, device=device)
-
-        return Samples(
-            move(seen.train_images, seen.train_labels),
-            move(seen.test_images, seen.test_labels),
-            move(dataset.test_images, dataset.test_labels),
+    def of(images: Any, labels: Any, world: World) -> Part:
+        """This rank's share."""
+        share = slice(world.rank, None, world.size)
+        return Part(
+            torch.tensor(images[share], device=world.device),
+            torch.tensor(labels[share], device=world.device),
+            len(images),
         )
+
+    def accuracy(self, model: nn.Module, world: World) -> float:
+        """Share of all images that ``model``, alike on every rank, gets right: the same number on each."""
+        correct = torch.tensor(count_correct(model, self.images, self.labels), device=world.device)
+        return int(world.sum(correct)) / self.total
 
 
 def train(
@@ -77,18 +74,29 @@ def train(
 
     On the CPU the same recipe, thread count and library versions give the same weights, whether or not
     the run was interrupted and resumed in between. Every epoch adds a line to ``metrics.jsonl`` and then
-    replaces the checkpoint, so a run can be stopped at any time. Raises InputError when recipe, data
-    set, device and directory do not go together or another process trains into the directory, and
-    TrainingError when the loss is not finite.
+    replaces the checkpoint, so a run can be stopped at any time.
+
+    Under ``torchrun`` every process calls this with the same arguments. The batch is divided among them,
+    gradients are averaged, and the steps of the quantizers are equal, as they follow from equal weights;
+    batch norms see their own share of a batch, and those of rank 0 are kept. Rank 0 writes the directory.
+
+    Raises InputError when recipe, data set, device and directory do not go together or another process
+    trains into the directory, MissingToolError when ``compute.compile`` finds no compiler, and
+    TrainingError when the loss or the weights are not finite; on all processes alike.
     """
     row = model_row(recipe.model)
     _check_fit(recipe, row, dataset)
-    place = _find_device(device)
-    with _threads(recipe.threads):
+    directory = Path(out_dir)
+    with _threads(recipe.threads), join_world(device) as world, ExitStack() as stack:
+        check_share(recipe, world)
+        if recipe.compute.compile:
+            check_compiler(world.device)
         seed_everything(recipe.seed, 0)
         model = row.build(**recipe.options)
-        with open_run(Path(out_dir), recipe, resume):
-            return _train_model(model, recipe, dataset, Path(out_dir), place, resume, progress or silent)
+        _configure_steps(model, recipe.step)
+        world.from_first(lambda: stack.enter_context(open_run(directory, recipe, resume)))
+        tell = progress if progress and world.first else silent
+        return _train_model(model, recipe, dataset, directory, world, resume, tell)
 
 
 def _train_model(
@@ -96,14 +104,23 @@ def _train_model(
     recipe: Recipe,
     dataset: Dataset,
     directory: Path,
-    device: torch.device,
+    world: World,
     resume: bool,
     tell: Progress,
 ) -> RunResult:
-    done, optimizer_state = load_checkpoint(directory, recipe, model) if resume else (Progression(), None)
-    model.to(device, memory_format=torch.channels_last)  # on CPUs, about twice as fast
-    metrics = MetricsLog(directory, done.epochs)
-    samples = Samples.of(dataset, recipe, device)
+    done, optimizer_state = Progression(), None
+    if resume:
+        done, optimizer_state = world.from_first(load_checkpoint, directory, recipe, model)
+    metrics = world.from_first(MetricsLog, directory, done.epochs)
+    seen = validation_split(dataset, recipe.validation, recipe.seed) if recipe.validation else dataset
+    images = TrainingImages.of(
+        torch.tensor(seen.train_images),
+        torch.tensor(seen.train_labels),
+        recipe.augmentation,
+        world.device,
+    )
+    watched = Part.of(seen.test_images, seen.test_labels, world)
+    trainer = Trainer.of(recipe, world, model, images, tell)
     optimizer = None
     for epoch in plan_epochs(recipe)[done.epochs :]:
         started = time.perf_counter()
@@ -112,15 +129,22 @@ def _train_model(
             optimizer = make_optimizer(recipe.optimizer, model, epoch.phase.learning_rate)
             if epoch.index:
                 optimizer.load_state_dict(optimizer_state)
-        loss = _train_epoch(recipe, epoch, model, optimizer, samples.train, tell)
-        line = _measure(recipe, epoch, model, samples, loss, metrics)
+        loss = trainer.train(epoch, optimizer)
+        reached = watched.accuracy(model, world)
         seconds = time.perf_counter() - started
         done.advance(seconds)
-        _choose(recipe, epoch, done, line["accuracy"], model)
-        metrics.append(line | {"seconds": round(seconds, 3)})
-        save_checkpoint(directory, recipe, done, model, optimizer)
-        _tell_epoch(recipe, epoch, metrics.lines[-1], tell)
-    return _finish(recipe, directory, model, done, samples, device)
+        _choose(recipe, epoch, done, reached, model)
+        measured = {"loss": loss, "accuracy": reached, "seconds": round(seconds, 3)}
+        world.from_first(_record, directory, trainer, epoch, done, optimizer, metrics, measured)
+    return _finish(recipe, directory, model, done, len(images), dataset, world)
+
+
+def _configure_steps(model: nn.Module, options: StepUpdate) -> None:
+    """Let every quantized layer choose its step as the recipe says, from its initial weights on."""
+    for layer in quantized_layers(model).values():
+        layer.rule = options.rule or layer.rule
+        layer.zero_median = options.zero_median
+        layer.update_step()
 
 
 @contextmanager
@@ -145,80 +169,31 @@ def _check_fit(recipe: Recipe, row: ModelRow, dataset: Dataset) -> None:
         )
 
 
-def _find_device(device: str) -> torch.device:
-    try:
-        return torch.zeros(1, device=device).device
-    except (RuntimeError, AssertionError):
-        raise InputError(f"device {device!r} is not available here; use cpu") from None
-
-
-def _train_epoch(
-    recipe: Recipe,
+def _record(
+    directory: Path,
+    trainer: Trainer,
     epoch: PlannedEpoch,
-    model: nn.Module,
+    done: Progression,
     optimizer: torch.optim.Optimizer,
-    data: tuple[Tensor, Tensor],
-    tell: Progress,
-) -> float:
-    """One pass over the training images; returns the mean loss."""
-    images, labels = data
-    phase = epoch.phase
-    layers = list(quantized_layers(model).values())
-    generator = seed_everything(recipe.seed, 1 + epoch.number)
-    size = min(phase.batch_size, len(images))
-    batches = len(images) // size
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    every_batch = phase.precision == "quantized" and recipe.step.every == "batch"
-    total = 0.0
-    model.train()
-    for batch in range(batches):
-        if every_batch or (epoch.updates_step and batch == 0):
-            for layer in layers:
-                layer.update_step()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(phase, (epoch.index + batch / batches) / phase.epochs)
-        chosen = order[batch * size : (batch + 1) * size]
-        pixels = augment(images[chosen], recipe.augmentation, generator).float()
-        loss = F.cross_entropy(model(pixels), labels[chosen])
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss must stay finite, it became {value} in phase {phase.name!r}, "
-                f"epoch {epoch.index + 1}, batch {batch + 1}; lower phases.{phase.name}.learning_rate "
-                "and train into another --out (the last checkpoint is kept)"
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        for layer in layers:
-            layer.clamp_latent()
-        total += value
-        tell(Event(phase.name, epoch.number + 1, recipe.epochs, batch + 1, batches))
-    return total / batches
-
-
-def _measure(
-    recipe: Recipe,
-    epoch: PlannedEpoch,
-    model: nn.Module,
-    samples: Samples,
-    loss: float,
     metrics: MetricsLog,
-) -> dict[str, Any]:
-    """The epoch's line of metrics, all but its duration."""
+    measured: dict[str, float],
+) -> None:
+    """Write the epoch's line of metrics, then the checkpoint; tell the listener."""
     phase = epoch.phase
-    layers = layer_health(model) if phase.precision == "quantized" else {}
-    return {
+    layers = layer_health(trainer.model) if phase.precision == "quantized" else {}
+    line = {
         "phase": phase.name,
         "epoch": epoch.number + 1,
         "precision": phase.precision,
-        "loss": loss,
-        "accuracy": accuracy(model, *samples.watched),
-        "accuracy_on": "validation" if recipe.validation else "test",
+        **measured,
+        "accuracy_on": "validation" if trainer.recipe.validation else "test",
         "learning_rate": learning_rate(phase, epoch.index / phase.epochs),
         "layers": {path: layer.to_json() for path, layer in layers.items()},
         "warnings": find_warnings(layers, metrics.of_phase(phase.name)),
     }
+    metrics.append(line)
+    save_checkpoint(directory, trainer.recipe, done, trainer.model, optimizer)
+    _tell_epoch(trainer.recipe, epoch, line, trainer.tell)
 
 
 def _choose(
@@ -244,29 +219,34 @@ def _finish(
     directory: Path,
     model: nn.Module,
     done: Progression,
-    samples: Samples,
-    device: torch.device,
+    train_samples: int,
+    dataset: Dataset,
+    world: World,
 ) -> RunResult:
     """Test the chosen weights and write them with their result."""
     if done.chosen:
         model.load_state_dict(done.chosen)
     set_precision(model, recipe.phases[-1].precision)
+    test = Part.of(dataset.test_images, dataset.test_labels, world)
     result = RunResult(
         recipe=recipe.name,
         model=recipe.model,
         options={**model_row(recipe.model).options, **recipe.options},
         dataset=recipe.dataset,
         seed=recipe.seed,
-        accuracy=accuracy(model, *samples.test),
+        accuracy=test.accuracy(model, world),
         validation_accuracy=done.chosen_accuracy if recipe.validation else None,
-        train_samples=len(samples.train[0]),
-        test_samples=len(samples.test[0]),
+        train_samples=train_samples,
+        test_samples=test.total,
         epoch=done.chosen_epoch,
         epochs=recipe.epochs,
         seconds=round(done.seconds, 2),
-        device=str(device),
+        device=world.device.type,
+        hardware=hardware(world.device),
+        processes=world.size,
         threads=torch.get_num_threads(),
         versions=tool_versions(),
     )
-    write_result(directory, {name: t.cpu().contiguous() for name, t in model.state_dict().items()}, result)
+    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    world.from_first(write_result, directory, state, result)
     return result

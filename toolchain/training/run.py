@@ -42,7 +42,8 @@ class RunResult:
 
     ``accuracy`` is the share (0..1) of the ``test_samples`` that the chosen weights get right, in
     float32 on ``device``; ``validation_accuracy`` is None without a validation share. ``epoch`` is the
-    chosen one, from 1. ``seconds`` is training time, evaluation included.
+    chosen one, from 1. ``seconds`` is training time, evaluation included. ``device`` is ``cpu`` or ``cuda``
+    and ``hardware`` the name of the processor or GPU, of which ``processes`` worked together.
     """
 
     recipe: str
@@ -58,6 +59,8 @@ class RunResult:
     epochs: int
     seconds: float
     device: str
+    hardware: str
+    processes: int
     threads: int
     versions: dict[str, str]
 
@@ -79,6 +82,22 @@ def tool_versions() -> dict[str, str]:
         "numpy": np.__version__,
         "torch": str(torch.__version__),
     }
+
+
+def hardware(device: torch.device) -> str:
+    """The name of the GPU, or of the processor as far as the platform tells."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_name() or platform.processor() or platform.machine()
+
+
+def _cpu_name() -> str:
+    """``model name`` in Linux's /proc/cpuinfo, or nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,68 @@
+"""The options that the larger networks share, and what they make of a block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import InputError
+from toolchain.layers import ConvBlock, HEQClassifier
+
+EIGHT_BIT = 127
+"""Levels of an "8-bit" weight: the most that a program's value sets hold."""
+
+MAX_WIDTH = 1024
+"""Widest first stage."""
+
+OPTIONS: dict[str, Any] = {
+    "levels": 3,
+    "first_levels": EIGHT_BIT,
+    "last_levels": EIGHT_BIT,
+    "normalize": True,
+    "twin": False,
+}
+"""Defaults of the options that do not depend on the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Checked options of a network.
+
+    ``width``: channels of the first stage. ``levels``: of the weights; ``first_levels``, ``last_levels``:
+    of the first convolution's and the classifier's, 127 for the usual 8-bit treatment, or the number of
+    ``levels`` for an all-quantized network. ``bits``: of the activations. ``normalize``: whether pixels are
+    normalized by a lookup before the first convolution, or enter it raw. ``twin``: the float32 twin, with
+    real weights, ReLU, and an added skip in place of a logic one.
+    """
+
+    width: int
+    levels: int
+    first_levels: int
+    last_levels: int
+    bits: int
+    normalize: bool
+    twin: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise InputError(f"width must be within 1..{MAX_WIDTH}, not {self.width}")
+
+    @property
+    def top(self) -> int:
+        """The largest activation code."""
+        return (1 << self.bits) - 1
+
+    def conv(self, inputs: int, outputs: int, *, first: bool = False, pool: int = 0) -> ConvBlock:
+        """A 3x3 block; ``first``: the one that sees pixels."""
+        return ConvBlock(
+            inputs,
+            outputs,
+            pool=pool,
+            levels=self.first_levels if first else self.levels,
+            bits=self.bits,
+            kind="relu" if self.twin else "codes",
+        )
+
+    def classifier(self, features: int, input_max: int) -> HEQClassifier:
+        """The last layer, for 10 classes."""
+        return HEQClassifier(features, 10, self.last_levels, input_max=input_max)
