@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.ir import Program
 from runtime.session import ExecutorRow, Session
+from toolchain.vectors import Vectors, read_vectors
 
 REFERENCE = "interpreter"
 CHUNK = 256
@@ -64,11 +66,13 @@ def compare(
     table: Mapping[str, ExecutorRow],
     strict: bool = False,
     progress: Progress | None = None,
+    vectors: Vectors | None = None,
 ) -> Comparison:
     """Run every sample of ``sets`` on every executor of ``table`` and on the interpreter.
 
     ``strict``: an executor that cannot run here counts as a failure. ``progress`` gets the number of
-    samples finished on one executor.
+    samples finished on one executor. ``vectors`` are run too, and compared with the outputs they hold;
+    there the interpreter is an executor like any other.
     """
     skipped = {name: row.missing() for name, row in table.items()}
     running = [name for name in table if not skipped[name]]
@@ -76,14 +80,15 @@ def compare(
     sessions = {n: reference if n == REFERENCE else Session(program, n, table) for n in running}
     mismatches = dict.fromkeys(running, 0)
     total = 0
-    for samples in sets:
+    stored = [(vectors.inputs, vectors.outputs)] if vectors else []
+    for samples, outputs in [*((samples, None) for samples in sets), *stored]:
         size = len(next(iter(samples.values())))
         total += size
         for start in range(0, size, CHUNK):
-            part = {name: array[start : start + CHUNK] for name, array in samples.items()}
-            expected = reference.run(part)
+            part = _part(samples, start)
+            expected = _part(outputs, start) if outputs else reference.run(part)
             for name, session in sessions.items():
-                found = expected if session is reference else session.run(part)
+                found = expected if session is reference and not outputs else session.run(part)
                 mismatches[name] += count_differing(expected, found)
                 if progress:
                     progress(len(next(iter(part.values()))))
@@ -94,6 +99,10 @@ def compare(
     return Comparison(rows, strict)
 
 
+def _part(samples: Samples, start: int) -> Samples:
+    return {name: array[start : start + CHUNK] for name, array in samples.items()}
+
+
 def count_differing(expected: Samples, found: Samples) -> int:
     """Number of samples in which any output differs."""
     differing = [
@@ -102,8 +111,15 @@ def count_differing(expected: Samples, found: Samples) -> int:
     return int(np.logical_or.reduce(differing).sum())
 
 
-def verify(program: Program, samples: int = 1000, seed: int = 0) -> Comparison:
-    """Compare every installed executor with the interpreter on ``samples`` random inputs."""
+def verify(
+    program: Program, samples: int = 1000, seed: int = 0, vectors: str | Path | None = None
+) -> Comparison:
+    """Compare every installed executor with the interpreter on ``samples`` random inputs.
+
+    ``vectors``: a file of test vectors, whose outputs every executor must give as well.
+    """
     import exporters
 
-    return compare(program, [random_samples(program, samples, seed)], exporters.executors())
+    stored = read_vectors(vectors, program) if vectors else None
+    sets = [random_samples(program, samples, seed)]
+    return compare(program, sets, exporters.executors(), vectors=stored)

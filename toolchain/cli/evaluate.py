@@ -19,6 +19,7 @@ from toolchain.cli.common import (
     json_option,
     program_argument,
     progress_bar,
+    tell_download,
 )
 from toolchain.data import Dataset
 from toolchain.data import load as load_data
@@ -51,13 +52,16 @@ def command(program: Path, data: str | None, data_dir: Path | None, executor: st
     """Measure PROGRAM's accuracy on the test part of a data set."""
     loaded = load(program)
     session = Session(loaded, executor, exporters.executors())
-    dataset = load_data(data_name(loaded.metadata, data), data_dir)
+    dataset = load_data(data_name(loaded.metadata, data), data_dir, tell_download)
     classes = predicted_classes(session, dataset)
-    accuracy = float(np.mean(classes == dataset.test_labels))
+    correct = int(np.sum(classes == dataset.test_labels))
+    accuracy = correct / len(classes)
     result = {
         "accuracy": accuracy,
+        "correct": correct,
         "samples": len(classes),
         "executor": executor,
         "data": dataset.name,
     }
-    emit(result, as_json, f"{100 * accuracy:.2f} % of {len(classes):,} test images of {dataset.name}")
+    total = f"{len(classes):,} test images of {dataset.name}"
+    emit(result, as_json, f"{100 * accuracy:.2f} % of {total}: {correct:,} right")

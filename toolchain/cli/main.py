@@ -21,6 +21,7 @@ VERBS = {
     "run": "Run a program on a batch of raw inputs.",
     "evaluate": "Measure a program's accuracy on a data set.",
     "verify": "Check that executors agree bit for bit.",
+    "publish": "Make a folder of a run's program, test vectors and a card that says what it is.",
     "report": "Say what a program costs in gates, bytes and operations, and which devices it fits.",
     "inspect": "Print a program as text.",
     "models": "List the models and recipes that can be trained.",
@@ -30,6 +31,9 @@ VERBS = {
 """Verbs in the order of the main job; each is ``toolchain.cli.<verb>:command``."""
 
 INTERRUPTED = 130
+
+COMMON = (GatefoldError, click.ClickException, click.Abort, KeyboardInterrupt)
+"""What all processes that ``torchrun`` starts on a machine meet alike; the first says it for all."""
 
 
 class VerbGroup(click.Group):
@@ -93,6 +97,8 @@ def report_failure(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     message, code = describe_failure(error)
+    if isinstance(error, COMMON) and os.environ.get("LOCAL_RANK", "0") != "0":
+        return code
     print(f"gatefold: {' '.join(message.split())}", file=sys.stderr)
     return code
 

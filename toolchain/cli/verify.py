@@ -10,6 +10,7 @@ import click
 import exporters
 from runtime.errors import InputError, MismatchError
 from runtime.ir import Program
+from runtime.ops import Conv2d, Dense
 from runtime.serialize import load
 from runtime.session import ExecutorRow
 from toolchain.cli.common import (
@@ -22,8 +23,23 @@ from toolchain.cli.common import (
     progress_bar,
     seed_option,
     table,
+    tell_download,
 )
 from toolchain.compare import REFERENCE, Comparison, Samples, compare, random_samples
+from toolchain.cost.nodes import macs_of
+from toolchain.vectors import read_vectors
+
+RANDOM_SAMPLES = 1000
+MAC_BUDGET = 8 * 10**9
+"""Multiply-accumulates that the default number of random samples may take: seconds on fast executors,
+minutes on slow ones."""
+
+
+def default_samples(program: Program) -> int:
+    """``RANDOM_SAMPLES``, fewer for large programs, at least 4."""
+    linear = [node for node in program.nodes if isinstance(node.op, (Conv2d, Dense))]
+    macs = sum(macs_of(node.op, node.type) for node in linear)
+    return max(4, min(RANDOM_SAMPLES, MAC_BUDGET // max(macs, 1)))
 
 
 def chosen(names: str | None) -> dict[str, ExecutorRow]:
@@ -86,10 +102,21 @@ def model_line(found: dict[str, int]) -> str:
     help="`all`, or names with commas; one that cannot run here is then a failure "
     "[default: every installed one].",
 )
-@click.option("--samples", type=click.IntRange(0), default=1000, show_default=True, help="Random inputs.")
+@click.option(
+    "--samples",
+    type=click.IntRange(0),
+    help=f"Random inputs [default: {RANDOM_SAMPLES}, fewer for large programs; 0 with --vectors].",
+)
 @seed_option
-@data_option("Also the whole test part of this data set.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The test vectors of a published program, and the outputs they hold.",
+)
+@data_option("Also the test part of this data set.")
 @data_dir_option
+@click.option("--images", type=click.IntRange(1), help="Only its first images [default: all].")
 @click.option(
     "--model",
     "run",
@@ -101,10 +128,12 @@ def model_line(found: dict[str, int]) -> str:
 def command(
     program: Path,
     executors: str | None,
-    samples: int,
+    samples: int | None,
     seed: int,
+    vectors: Path | None,
     data: str | None,
     data_dir: Path | None,
+    images: int | None,
     run: Path | None,
     as_json: bool,
 ) -> None:
@@ -114,17 +143,23 @@ def command(
     """
     loaded = load(program)
     rows = chosen(executors)
+    stored = read_vectors(vectors, loaded) if vectors else None
+    if samples is None:
+        samples = 0 if stored else default_samples(loaded)
     sets: list[Samples] = [random_samples(loaded, samples, seed)] if samples else []
     if data:
         from toolchain.data import load as load_data
 
-        sets.append({loaded.inputs[0].name: load_data(data, data_dir).test_images})
-    if not sets or (run and not data):
-        raise InputError("nothing to verify: give --samples above 0 or --data (and --data with --model)")
-    count = sum(len(next(iter(s.values()))) for s in sets)
+        pixels = load_data(data, data_dir, tell_download).test_images[:images]
+        sets.append({loaded.inputs[0].name: pixels})
+    if not (sets or stored) or (run and not data):
+        raise InputError(
+            "nothing to verify: give --samples above 0, --vectors or --data (and --data with --model)"
+        )
+    count = sum(len(next(iter(s.values()))) for s in [*sets, *([stored.inputs] if stored else [])])
     running = [name for name, row in rows.items() if not row.missing()]
     with progress_bar("verifying", count * len(running)) as advance:
-        comparison = compare(loaded, sets, rows, strict=executors is not None, progress=advance)
+        comparison = compare(loaded, sets, rows, executors is not None, advance, stored)
     result = comparison.to_json()
     text = agreement_table(comparison)
     if run:
