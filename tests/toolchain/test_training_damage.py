@@ -133,6 +133,11 @@ def test_a_damaged_or_missing_run_gives_one_line(tmp_path, finished):
             lambda path: path.write_text("{}"),
             r"result\.json is damaged or of another version",
         ),
+        (
+            "result.json",
+            lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": "zero"')),
+            r"result\.json is damaged or of another version",
+        ),
         ("model.pt", lambda path: path.unlink(), r"model\.pt is missing"),
         (
             "model.pt",

@@ -59,6 +59,13 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
+def slow_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is emulated on ``device``, which takes longer than float32."""
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainer:
     """What every epoch needs. ``forward`` is ``model``, compiled or spread over processes as asked for."""
@@ -75,6 +82,9 @@ class Trainer:
         recipe: Recipe, world: World, model: nn.Module, images: TrainingImages, tell: Progress
     ) -> Trainer:
         """Put ``model`` on the device and prepare it as ``recipe.compute`` says."""
+        if recipe.compute.mixed == "bfloat16" and slow_bfloat16(world.device):
+            advice = "no instructions for bfloat16 here; --set compute.mixed=off trains faster"
+            tell(Event(recipe.phases[0].name, 1, recipe.epochs, 0, 1, message=advice))
         layout = torch.channels_last if recipe.compute.channels_last else torch.contiguous_format
         model.to(world.device, memory_format=layout)
         forward = world.parallel(model)

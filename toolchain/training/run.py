@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from runtime.errors import InputError
@@ -171,9 +172,12 @@ def write_result(directory: Path, model_state: Mapping[str, Tensor], result: Run
 
 def _read_result(path: Path) -> RunResult:
     content = _read_json(path)
-    if set(content) != {field.name for field in fields(RunResult)}:
-        raise InputError(f"{path} is damaged or of another version")
-    return RunResult(**content)
+    try:
+        if set(content) == {field.name for field in fields(RunResult)}:
+            return TypeAdapter(RunResult).validate_json(json.dumps(content), strict=True)
+    except ValidationError:
+        pass  # told below, like other keys
+    raise InputError(f"{path} is damaged or of another version")
 
 
 def _remedy(directory: Path) -> str:
