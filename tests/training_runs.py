@@ -55,6 +55,8 @@ for stop, log, arguments in json.loads(sys.argv[1]):
     if not child:
         for stream in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        # A shell without job control starts background jobs, and so all they start, with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         stop_at(*stop)
         main(arguments)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

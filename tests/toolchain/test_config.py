@@ -267,7 +267,8 @@ def test_any_package_can_bring_recipes(tmp_path, monkeypatch):
             "recipes_missing",
             "recipes_nowhere",
             "entry point 'own' of gatefold.recipes must name an importable folder, but recipes_nowhere "
-            "raises ModuleNotFoundError: No module named 'recipes_nowhere'; repair or uninstall that package",
+            "raises ModuleNotFoundError: No module named 'recipes_nowhere'; repair or uninstall that "
+            "package",
         ),
         (
             "recipes_taken",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from runtime.errors import InputError
 from tests.training_runs import FINISHED, assert_same_run, copy_run, metrics, stop_each
 from toolchain.cli import main
 from toolchain.config import Recipe, load_recipe, override
@@ -135,6 +136,18 @@ def test_an_interruption_is_one_line_and_the_run_goes_on(tmp_path, finished, rec
     assert names == ["checkpoint.pt", "metrics.jsonl", "recipe.json", "run.lock"]
     train(recipe, digits, directory, resume=True)
     assert_same_run(directory, finished[0])
+
+
+def test_metrics_that_cannot_be_written_are_told_in_one_line(tmp_path, recipe, digits):
+    directory = tmp_path / "run"
+
+    def get_in_the_way(event):
+        if event.epoch == 2 and event.batch == 1:
+            (directory / "metrics.jsonl").unlink()
+            (directory / "metrics.jsonl").mkdir()
+
+    with pytest.raises(InputError, match=r"^cannot write .*metrics\.jsonl: Is a directory$"):
+        train(recipe, digits, directory, progress=get_in_the_way)
 
 
 @pytest.mark.parametrize("options", [[], ["compute.mixed=bfloat16"], ["step.every=batch"]])

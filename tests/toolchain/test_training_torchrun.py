@@ -55,15 +55,18 @@ schedule = "cosine"
 """
 
 WATCHED = """
-import hashlib, json, os, sys
+import hashlib, json, os, sys, weakref
 from pathlib import Path
+import torch.distributed as dist
 from torch.nn.modules.module import register_module_forward_pre_hook
 from toolchain.cli import main
 from toolchain.layers import HEQLayer
 
-seen = []
+seen, groups = [], []
 
 def watch(module, _inputs):
+    if not groups:
+        groups.append(weakref.ref(dist.group.WORLD))
     if isinstance(module, HEQLayer):
         weight = hashlib.sha256(module.weight.detach().numpy().tobytes()).hexdigest()
         seen.append([module.training, float(module.step), weight])
@@ -72,9 +75,11 @@ register_module_forward_pre_hook(watch)
 try:
     main(sys.argv[2:])
 finally:
-    Path(sys.argv[1], os.environ["RANK"]).write_text(json.dumps(seen))
+    notes = {"seen": seen, "group is gone": groups[0]() is None}
+    Path(sys.argv[1], os.environ["RANK"]).write_text(json.dumps(notes))
 """
-"""The command line, noting the step and the weights of every quantized layer in every forward pass."""
+"""The command line, noting the step and the weights of every quantized layer in every forward pass, and
+whether the process group, whose threads would race with the interpreter's end, outlives it."""
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
 
@@ -105,7 +110,7 @@ def together(tmp_path_factory, recipe_file):
 
 
 def test_steps_and_weights_are_equal_on_both_ranks_in_every_forward_pass(together):
-    ranks = together[2]
+    ranks = [notes["seen"] for notes in together[2]]
     layers = 5
     batches = (1438 // 32) * 4
     assert [sum(training for training, *_ in seen) for seen in ranks] == [layers * batches] * 2
@@ -113,6 +118,10 @@ def test_steps_and_weights_are_equal_on_both_ranks_in_every_forward_pass(togethe
     steps = {step for _, step, _ in ranks[0][:layers]}
     assert len(steps) == layers
     assert len({weight for *_, weight in ranks[0]}) > layers * (batches - 1)
+
+
+def test_no_process_group_outlives_the_training(together):
+    assert [notes["group is gone"] for notes in together[2]] == [True, True]
 
 
 def test_only_rank_0_prints(together):

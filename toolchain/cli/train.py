@@ -66,13 +66,13 @@ def training_progress(label: str, quiet: bool) -> Iterator[Callable[[Event], Non
         show_eta=False,
         item_show_func=lambda text: text,
     ) as bar:
-        accuracy = ""
+        accuracy, below_bar = "", "\n" if terminal else ""
 
         def listen(event: Event) -> None:
             nonlocal accuracy
             batch = event.batch / (event.batches + 1)
             if event.message:
-                click.echo(f"\nwarning: {event.message}", err=True)
+                click.echo(f"{below_bar}warning: {event.message}", err=True)
             elif event.metrics:
                 batch, accuracy = 1.0, f", {100 * event.metrics['accuracy']:.1f} %"
                 if not (quiet or terminal):

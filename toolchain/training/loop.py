@@ -79,6 +79,8 @@ def train(
     Under ``torchrun`` every process calls this with the same arguments. The batch is divided among them,
     gradients are averaged, and the steps of the quantizers are equal, as they follow from equal weights;
     batch norms see their own share of a batch, and those of rank 0 are kept. Rank 0 writes the directory.
+    With three processes or more, a resumed run may differ in the last bits of its weights: the first
+    batch after the start adds up the gradients in another order.
 
     Raises InputError when recipe, data set, device and directory do not go together or another process
     trains into the directory, MissingToolError when ``compute.compile`` finds no compiler, and
