@@ -20,7 +20,6 @@ from runtime.ops.base import (
 from runtime.types import INT64_LIMIT, ZERO, IntArray, Interval, TensorType
 from runtime.weights import Weights
 
-
 EXACT_FLOAT64 = 2**53
 """Integers up to here are exact in float64."""
 
