@@ -20,7 +20,6 @@ import torch
 from runtime.errors import InputError, MismatchError
 from runtime.serialize import dumps, load
 from runtime.session import Session
-from toolchain.cli import main
 from toolchain.compare import verify
 from toolchain.config import Recipe, load_recipe, parse_recipe, shipped_recipes
 from toolchain.data import DATASETS
@@ -51,20 +50,6 @@ RECIPE = Recipe.model_validate(
 """Two epochs."""
 
 Invoke = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

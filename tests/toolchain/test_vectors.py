@@ -17,27 +17,12 @@ from runtime.serialize import save
 from runtime.session import Session
 from runtime.types import Interval
 from tests.runtime.test_ir import tiny
-from toolchain.cli import main
 from toolchain.compare import verify
 from toolchain.vectors import make_vectors, read_vectors, write_vectors
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (9, 1, 4, 4)).astype(np.uint8)
 
 Invoke = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture
