@@ -28,13 +28,15 @@ from runtime.errors import FormatError, InputError, ProgramError
 from runtime.files import atomic_write
 from runtime.ir import Input, Node, Program, op_class
 from runtime.ops import Op
-from runtime.types import IntArray, Interval, TensorType
+from runtime.types import RANK_LIMIT, IntArray, Interval, TensorType
 from runtime.verify import verify
-from runtime.weights import Weights
+from runtime.weights import Weights, weight_count
 
 FORMAT_VERSION = 1
 FILE_LIMIT = 256 * 2**20
 """Largest file ``load`` accepts, in bytes."""
+PROGRAM_WEIGHT_LIMIT = 2**28
+"""Most weights of all constants of a program together: a few bytes can stand for very many."""
 
 HEADER = "header.json"
 _DIGEST_PREFIX = b"sha256:"
@@ -127,7 +129,10 @@ CODECS: dict[str, tuple[Encode, Decode]] = {
 
 
 def dumps(program: Program) -> bytes:
-    """The bytes of ``program``'s file. Equal programs give equal bytes."""
+    """The bytes of ``program``'s file. Equal programs give equal bytes.
+
+    Raises ProgramError for more than ``PROGRAM_WEIGHT_LIMIT`` weights.
+    """
     arrays: Arrays = {}
     header = {
         "format": "gatefold",
@@ -138,6 +143,7 @@ def dumps(program: Program) -> bytes:
         "outputs": list(program.outputs),
         "version": FORMAT_VERSION,
     }
+    _check_weight_total(header)
     members = {HEADER: strict_json.dumps(header).encode()}
     for name, array in arrays.items():
         members[f"{name}.npy"] = _npy_header(array.dtype.str, array.shape) + array.tobytes()
@@ -147,7 +153,8 @@ def dumps(program: Program) -> bytes:
 
 
 def save(program: Program, path: str | Path) -> Path:
-    """Write ``program`` to ``path``, atomically. Raises InputError when it cannot be written."""
+    """Write ``program`` to ``path``, atomically. Raises InputError when it cannot be written, ProgramError
+    as ``dumps`` does."""
     data = dumps(program)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
@@ -273,6 +280,7 @@ def _parse_header(text: bytes) -> dict[str, Json]:
 def _decode(header: dict[str, Json], members: Mapping[str, bytes]) -> Program:
     arrays: Arrays = {}
     _read_arrays(header, members, arrays)
+    _check_weight_total(header)
     return Program(
         _field(header, "name", str),
         tuple(Input(_field(v, "name", str), _decode_type(v)) for v in _field(header, "inputs", list)),
@@ -280,6 +288,15 @@ def _decode(header: dict[str, Json], members: Mapping[str, bytes]) -> Program:
         tuple(_strings(_field(header, "outputs", list))),
         _field(header, "metadata", dict),
     )
+
+
+def _check_weight_total(header: Json) -> None:
+    """Raise ProgramError for more weights than a program may have, or one constant, before any is built."""
+    attributes = [value for node in header["nodes"] for value in node["attributes"].values()]
+    packed = [value for value in attributes if isinstance(value, dict) and "packed" in value]
+    total = sum(weight_count(_ints(_field(value, "shape", list))) for value in packed)
+    if total > PROGRAM_WEIGHT_LIMIT:
+        raise ProgramError(f"a program may have at most {PROGRAM_WEIGHT_LIMIT} weights, not {total}")
 
 
 def _read_arrays(value: Json, members: Mapping[str, bytes], arrays: Arrays) -> None:
@@ -338,8 +355,9 @@ def _field(value: Json, key: str, kind: type) -> Any:
 
 
 def _ints(value: Json) -> tuple[int, ...]:
-    if not isinstance(value, list) or any(type(v) is not int for v in value):
-        _fail(f"the header must have a list of integers, found {value!r:.60}")
+    """A shape, a pair or a range: so few integers that their product takes no time, however long each."""
+    if not isinstance(value, list) or len(value) > RANK_LIMIT or any(type(v) is not int for v in value):
+        _fail(f"the header must have a list of integers, at most {RANK_LIMIT}, found {value!r:.60}")
     return tuple(value)
 
 

@@ -1,158 +1,129 @@
-"""Weight constants: a value set, and the encodings that files, costs and back ends share.
+"""Weight constants: codes of a value set, an encoding, and the block structure of quaternion weights.
 
-A value set has ``levels`` integers, evenly spaced around zero: all from ``-(levels - 1) / 2`` to
-``(levels - 1) / 2`` for an odd number, the odd ones from ``-(levels - 1)`` to ``levels - 1`` for an even
-number, which leaves out zero. The *code* of a weight is its integer, the *digit* its place in the set.
-
-An encoding changes how many bytes a constant takes, never what it means. To add one, write a
-``pack``/``unpack`` pair and a row in ``ENCODINGS``.
+Files, costs and back ends share the constant and its encoding. The codes alone define what it means.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.encodings import ENCODINGS, Bytes, Encoding, smallest_encoding
 from runtime.errors import ProgramError
+from runtime.types import RANK_LIMIT
+from runtime.value_sets import (
+    MAX_EVEN_LEVELS,
+    MAX_LEVELS,
+    VALUE_SET_NAMES,
+    Codes,
+    code_step,
+    codes_of,
+    digits_of,
+    max_code,
+    planes_of,
+)
 
-Bytes = NDArray[np.uint8]
-Codes = NDArray[np.int8]
+__all__ = [
+    "ENCODINGS",
+    "HAMILTON",
+    "MAX_EVEN_LEVELS",
+    "MAX_LEVELS",
+    "WEIGHT_LIMIT",
+    "Codes",
+    "Weights",
+    "code_step",
+    "codes_of",
+    "digits_of",
+    "hamilton_matrix",
+    "max_code",
+    "planes_of",
+    "weight_count",
+]
 
-MAX_LEVELS = 127
-"""Largest odd number of levels; the smallest is 3."""
-MAX_EVEN_LEVELS = 64
-"""Largest even number of levels; the smallest is 2. Either largest number gives ``|code| <= 63``."""
-VALUE_SET_NAMES = {2: "binary", 3: "ternary", 5: "quinary"}
+WEIGHT_LIMIT = 2**27
+"""Largest number of weights of one constant, zeros and repeated components included."""
+
+HAMILTON_PREFIX = "hamilton-"
+"""In front of an encoding's name: it stores the four components of a Hamilton block matrix."""
+
+HAMILTON = (
+    ((0, 1), (1, -1), (2, -1), (3, -1)),
+    ((1, 1), (0, 1), (3, -1), (2, 1)),
+    ((2, 1), (3, 1), (0, 1), (1, -1)),
+    ((3, 1), (2, -1), (1, 1), (0, 1)),
+)
+"""(component, sign) of every block, rows first, that multiplies by a quaternion from the left:
+``[[r, -i, -j, -k], [i, r, -k, j], [j, k, r, -i], [k, -j, i, r]]`` of components r, i, j, k (0 to 3)."""
 
 
-def code_step(levels: int) -> int:
-    """Distance of neighbouring codes: 1 for an odd number of levels, 2 for an even one.
+def hamilton_matrix(components: NDArray[Any]) -> NDArray[Any]:
+    """The block matrix of ``HAMILTON``: (4 O, 4 I, *kernel) of signed components (4, O, I, *kernel)."""
+    rows = (np.concatenate([sign * components[c] for c, sign in row], axis=1) for row in HAMILTON)
+    return np.concatenate(list(rows), axis=0)
 
-    Raises ProgramError unless ``levels`` is odd within 3..127 or even within 2..64.
+
+def weight_count(shape: tuple[int, ...]) -> int:
+    """Number of weights of a constant of this shape.
+
+    Raises ProgramError unless there are 1 to 8 positive dimensions and at most ``WEIGHT_LIMIT`` weights.
     """
-    odd = levels % 2 == 1
-    if not (3 <= levels <= MAX_LEVELS if odd else 2 <= levels <= MAX_EVEN_LEVELS):
+    if not 1 <= len(shape) <= RANK_LIMIT or min(shape) < 1:
+        raise ProgramError(f"weights must have 1 to {RANK_LIMIT} positive dimensions, not {shape!r:.80}")
+    count = math.prod(shape)
+    if count > WEIGHT_LIMIT:
+        raise ProgramError(f"a constant may have at most {WEIGHT_LIMIT} weights, not {count}")
+    return count
+
+
+def _component_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) < 2 or shape[0] % 4 or shape[1] % 4:
         raise ProgramError(
-            f"weight levels must be odd within 3..{MAX_LEVELS} or even within 2..{MAX_EVEN_LEVELS}, "
-            f"not {levels}"
+            f"Hamilton weights must have outputs and inputs in multiples of 4, not shape {list(shape)}"
         )
-    return 1 if odd else 2
+    return (4, shape[0] // 4, shape[1] // 4, *shape[2:])
 
 
-def max_code(levels: int) -> int:
-    """Largest code of a value set: ``(levels - 1) / 2`` for odd, ``levels - 1`` for even ``levels``.
-
-    Raises ProgramError for numbers of levels that ``code_step`` refuses.
-    """
-    return code_step(levels) * (levels - 1) // 2
-
-
-def digits_of(codes: NDArray[Any], levels: int) -> NDArray[np.int64]:
-    """Digits, 0 to ``levels - 1``, of codes in the value set: ``(code + max_code) / code_step``."""
-    return (codes.astype(np.int64) + max_code(levels)) // code_step(levels)
-
-
-def codes_of(digits: NDArray[Any], levels: int) -> Codes:
-    """Inverse of ``digits_of``: int8 ``digit * code_step - max_code``."""
-    return (digits.astype(np.int64) * code_step(levels) - max_code(levels)).astype(np.int8)
+def _checked_codes(values: NDArray[Any], levels: int) -> Codes:
+    """A copy of ``values`` as codes. Raises ProgramError unless they are in the value set."""
+    limit, values = max_code(levels), np.asarray(values)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ProgramError(f"weight codes must be integers, not {values.dtype}")
+    if values.size == 0 or max(abs(int(values.min())), abs(int(values.max()))) > limit:
+        raise ProgramError(f"weight codes must be non-empty and within -{limit}..{limit}")
+    codes = values.astype(np.int8)
+    outside = codes % code_step(levels) != limit % code_step(levels)
+    if outside.any():
+        raise ProgramError(f"weight codes of {levels} levels must be odd, not {codes[outside].flat[0]}")
+    return codes
 
 
-def planes_of(codes: Codes, levels: int) -> NDArray[np.bool_]:
-    """Sign-magnitude bit planes ``[neg, m0, m1, ...]``, shape ``(planes, *codes.shape)``.
-
-    ``neg`` is set only where the magnitude is not zero, so it is a subset of the others' union. An even
-    number of levels has odd codes only: ``m0`` is set everywhere.
-    """
-    magnitude = np.abs(codes.astype(np.int16))
-    bits = max_code(levels).bit_length()
-    return np.stack([codes < 0, *((magnitude >> b) & 1 == 1 for b in range(bits))])
-
-
-def _stored_magnitudes(levels: int) -> int:
-    """Magnitude planes in a file: those of ``|code| // code_step``, without a constant ``m0``."""
-    return (max_code(levels) // code_step(levels)).bit_length()
-
-
-def _pack_planes(codes: Codes, levels: int) -> Bytes:
-    neg, *magnitudes = planes_of(codes.reshape(-1), levels)
-    stored = np.stack([neg, *magnitudes[code_step(levels) - 1 :]])
-    return np.packbits(stored, axis=1, bitorder="little").reshape(-1)
-
-
-def _unpack_planes(data: Bytes, count: int, levels: int) -> Codes:
-    bits, step = _stored_magnitudes(levels), code_step(levels)
-    planes = np.unpackbits(data.reshape(1 + bits, -1), axis=1, bitorder="little").astype(np.int16)
-    stored = sum((planes[1 + b, :count] << b for b in range(bits)), np.zeros(count, np.int16))
-    magnitude = stored * step + (step - 1)
-    return np.where(planes[0, :count] == 1, -magnitude, magnitude).astype(np.int8)
-
-
-def _planes_bytes(count: int, levels: int) -> int:
-    return (1 + _stored_magnitudes(levels)) * math.ceil(count / 8)
-
-
-def digits_per_byte(levels: int) -> int:
-    """How many base-``levels`` digits one byte holds: 8 bits, 5 trits, 4 of 4 levels, 3 of 5 or 6,
-    2 of up to 16, else 1."""
-    digits = 1
-    while levels ** (digits + 1) <= 256:
-        digits += 1
-    return digits
-
-
-def _pack_base(codes: Codes, levels: int) -> Bytes:
-    digits = digits_per_byte(levels)
-    flat = digits_of(codes.reshape(-1), levels)
-    padded = np.zeros(math.ceil(flat.size / digits) * digits, np.int64)
-    padded[: flat.size] = flat
-    powers = levels ** np.arange(digits, dtype=np.int64)
-    packed: Bytes = (padded.reshape(-1, digits) * powers).sum(axis=1).astype(np.uint8)
-    return packed
-
-
-def _unpack_base(data: Bytes, count: int, levels: int) -> Codes:
-    powers = levels ** np.arange(digits_per_byte(levels), dtype=np.int64)
-    digits = (data.astype(np.int64)[:, None] // powers) % levels
-    return codes_of(digits.reshape(-1)[:count], levels)
-
-
-def _base_bytes(count: int, levels: int) -> int:
-    return math.ceil(count / digits_per_byte(levels))
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How a flat sequence of codes is stored: bytes needed, and both directions."""
-
-    size: Callable[[int, int], int]
-    pack: Callable[[Codes, int], Bytes]
-    unpack: Callable[[Bytes, int, int], Codes]
-
-
-ENCODINGS: dict[str, Encoding] = {
-    "base": Encoding(_base_bytes, _pack_base, _unpack_base),
-    "planes": Encoding(_planes_bytes, _pack_planes, _unpack_planes),
-}
-
-
-def smallest_encoding(count: int, levels: int) -> str:
-    """Name of the encoding with the fewest bytes; the first row of the table wins a tie."""
-    return min(ENCODINGS, key=lambda name: ENCODINGS[name].size(count, levels))
+def _row(encoding: str, levels: int) -> Encoding:
+    row = ENCODINGS.get(encoding.removeprefix(HAMILTON_PREFIX))
+    if row is None:
+        names = ", ".join((*ENCODINGS, *(HAMILTON_PREFIX + name for name in ENCODINGS)))
+        raise ProgramError(f"weight encoding must be one of {names}, not {encoding!r:.80}")
+    if not row.allows(levels):
+        raise ProgramError(
+            f"{encoding} weights need 0 in their value set: an odd number of levels, not {levels}"
+        )
+    return row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
     """Constant integer weights.
 
-    ``codes``: int8, any shape, in the value set of ``levels``, read-only after construction.
-    ``levels``: size of the value set (2 binary, 3 ternary, 5 quinary; odd up to 127, even up to 64).
-    ``encoding``: a row of ``ENCODINGS``; the smallest one by default.
-    Raises ProgramError for a code outside the value set or an unknown encoding.
+    ``codes``: int8, at most ``WEIGHT_LIMIT`` of any shape, in the value set of ``levels``, read-only after
+    construction. ``levels``: size of the value set (2 binary, 3 ternary, 5 quinary; odd up to 127, even up
+    to 64). ``encoding``: a row of ``ENCODINGS``, the smallest by default, or one with ``hamilton-`` in
+    front, which stores a quarter: ``codes``, (4 O, 4 I, *kernel), is then the Hamilton block matrix of its
+    four components (``HAMILTON``, the layer of arXiv 2308.06780).
+    Raises ProgramError for a code outside the value set, an unknown encoding, ``sparse`` without a zero in
+    the value set, or codes that are not such a matrix.
     """
 
     codes: Codes
@@ -160,29 +131,68 @@ class Weights:
     encoding: str = field(default="")
 
     def __post_init__(self) -> None:
-        limit = max_code(self.levels)
-        codes = np.array(self.codes)
-        if not np.issubdtype(codes.dtype, np.integer):
-            raise ProgramError(f"weight codes must be integers, not {codes.dtype}")
-        if codes.size == 0 or max(abs(int(codes.min())), abs(int(codes.max()))) > limit:
-            raise ProgramError(f"weight codes must be non-empty and within -{limit}..{limit}")
-        codes = codes.astype(np.int8)
-        outside = codes % code_step(self.levels) != limit % code_step(self.levels)
-        if outside.any():
-            raise ProgramError(
-                f"weight codes of {self.levels} levels must be odd, not {codes[outside].flat[0]}"
-            )
+        max_code(self.levels)
+        if np.size(self.codes):
+            weight_count(np.shape(self.codes))
+        codes = _checked_codes(self.codes, self.levels)
         codes.setflags(write=False)
-        encoding = self.encoding or smallest_encoding(codes.size, self.levels)
-        if encoding not in ENCODINGS:
-            raise ProgramError(f"weight encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
         object.__setattr__(self, "codes", codes)
-        object.__setattr__(self, "encoding", encoding)
+        object.__setattr__(self, "encoding", self.encoding or smallest_encoding(codes, self.levels))
+        _row(self.encoding, self.levels)
+        if self.is_hamilton and not np.array_equal(hamilton_matrix(self.components), codes):
+            plain = self.encoding.removeprefix(HAMILTON_PREFIX)
+            raise ProgramError(
+                f"{self.encoding} weights must be the Hamilton matrix of their first block column, which "
+                f"codes of shape {list(self.shape)} are not; encode them as {plain}"
+            )
+
+    @staticmethod
+    def hamilton(components: NDArray[Any], levels: int, encoding: str = "") -> Weights:
+        """Weights (4 O, 4 I, *kernel) that multiply by quaternions from the left.
+
+        ``components``: r, i, j, k as integers (4, O, I, *kernel) in the value set of ``levels``.
+        ``encoding``: one of the ``hamilton-`` encodings, by default the smallest. Raises ProgramError.
+        """
+        shape = np.shape(components)
+        if len(shape) < 3 or shape[0] != 4:
+            raise ProgramError(
+                f"Hamilton components must have shape (4, outputs, inputs, ...), not {list(shape)}"
+            )
+        codes = _checked_codes(components, levels)
+        encoding = encoding or HAMILTON_PREFIX + smallest_encoding(codes, levels)
+        if not encoding.startswith(HAMILTON_PREFIX):
+            raise ProgramError(
+                f"Hamilton weights need an encoding that is {HAMILTON_PREFIX}*, not {encoding!r}"
+            )
+        return Weights(hamilton_matrix(codes), levels, encoding)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the codes."""
         return self.codes.shape
+
+    @property
+    def is_hamilton(self) -> bool:
+        """Whether the codes are declared, and known, to be a Hamilton block matrix."""
+        return self.encoding.startswith(HAMILTON_PREFIX)
+
+    @property
+    def components(self) -> Codes:
+        """Components r, i, j, k of Hamilton weights, (4, O, I, *kernel): a view of the first block column.
+
+        Raises ProgramError for other weights.
+        """
+        if not self.is_hamilton:
+            raise ProgramError(
+                f"only Hamilton weights have components, not those encoded as {self.encoding}"
+            )
+        shape = _component_shape(self.shape)
+        return self.codes.reshape(*shape[:2], 4 * shape[2], *shape[3:])[:, :, : shape[2]]
+
+    @property
+    def stored(self) -> Codes:
+        """The codes that are stored: the components of Hamilton weights, all codes of others."""
+        return self.components if self.is_hamilton else self.codes
 
     @property
     def value_set(self) -> str:
@@ -196,32 +206,34 @@ class Weights:
 
     @property
     def encoding_label(self) -> str:
-        """Encoding for people: ``base2``, ``base3``, ``planes``."""
-        return f"base{self.levels}" if self.encoding == "base" else self.encoding
+        """Encoding for people: ``base2``, ``base3``, ``planes``, ``sparse``, ``hamilton-base3``."""
+        return f"{self.encoding}{self.levels}" if self.encoding.endswith("base") else self.encoding
 
     @property
     def stored_bytes(self) -> int:
         """Bytes of the packed constant."""
-        return ENCODINGS[self.encoding].size(self.codes.size, self.levels)
+        return _row(self.encoding, self.levels).size(self.stored, self.levels)
 
     def pack(self) -> Bytes:
         """The packed constant, ``stored_bytes`` of uint8."""
-        return ENCODINGS[self.encoding].pack(self.codes, self.levels)
+        return _row(self.encoding, self.levels).pack(self.stored, self.levels)
 
     @staticmethod
     def unpack(data: Bytes, shape: tuple[int, ...], levels: int, encoding: str) -> Weights:
-        """Inverse of ``pack``. Raises ProgramError when size or digits do not fit."""
+        """Inverse of ``pack`` for codes of ``shape``. Raises ProgramError unless ``pack`` gives ``data``.
+
+        The shape is checked against ``WEIGHT_LIMIT`` before anything is allocated for it.
+        """
         max_code(levels)
-        count = math.prod(shape)
-        row = ENCODINGS.get(encoding)
-        if row is None:
-            raise ProgramError(f"weight encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
-        if min(shape, default=0) < 1 or data.size != row.size(count, levels):
-            raise ProgramError(
-                f"packed weights of shape {list(shape)} must have {row.size(count, levels)} bytes, "
-                f"not {data.size}"
-            )
-        weights = Weights(row.unpack(data, count, levels).reshape(shape), levels, encoding)
+        count, row = weight_count(shape), _row(encoding, levels)
+        if encoding.startswith(HAMILTON_PREFIX):
+            stored = _component_shape(shape)
+            codes = hamilton_matrix(row.unpack(data, count // 4, levels).reshape(stored))
+        else:
+            codes = row.unpack(data, count, levels).reshape(shape)
+        weights = Weights(codes, levels, encoding)
         if not np.array_equal(weights.pack(), data):
-            raise ProgramError("packed weights hold digits outside their value set")
+            raise ProgramError(
+                "packed weights hold digits outside their value set, or are not in canonical form"
+            )
         return weights

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
+from runtime.encodings import ENCODINGS
 from runtime.errors import ProgramError
 from runtime.ir import Builder, Program
 from runtime.ops import (
@@ -17,6 +18,7 @@ from runtime.ops import (
     Concat,
     Conv2d,
     Dense,
+    Hadamard,
     Lookup,
     MaxPool,
     Not,
@@ -25,12 +27,15 @@ from runtime.ops import (
     Requantize,
     Reshape,
     Select,
+    Slice,
+    Sub,
     SumPool,
     Threshold,
     Xor,
 )
 from runtime.types import IntArray, Interval
-from runtime.weights import ENCODINGS, Codes, Weights, codes_of, max_code
+from runtime.value_sets import Codes, code_step, codes_of, max_code
+from runtime.weights import HAMILTON_PREFIX, Weights
 
 Rng = np.random.Generator
 Rule = Callable[[Rng, Builder, list[str]], str]
@@ -54,10 +59,21 @@ def random_codes(rng: Rng, shape: tuple[int, ...], levels: int) -> Codes:
     return codes_of(rng.integers(0, levels, shape), levels)
 
 
-def random_weights(rng: Rng, shape: tuple[int, ...]) -> Weights:
-    """Uniform codes of a random value set and encoding."""
+def pruned_codes(rng: Rng, shape: tuple[int, ...], levels: int) -> Codes:
+    """Uniform codes of which, in every second array, most are zero where the value set has a zero."""
+    codes = random_codes(rng, shape, levels)
+    kept = rng.random(shape) < rng.choice((0.15, 1.0))
+    return codes if levels % 2 == 0 else np.where(kept, codes, np.int8(0))
+
+
+def random_weights(rng: Rng, shape: tuple[int, ...], hamilton: bool = False) -> Weights:
+    """Codes of a random value set, density and encoding, perhaps a Hamilton matrix."""
     levels = int(rng.choice(LEVELS))
-    return Weights(random_codes(rng, shape, levels), levels, str(rng.choice(list(ENCODINGS))))
+    encoding = str(rng.choice([name for name, row in ENCODINGS.items() if row.allows(levels)]))
+    if not hamilton:
+        return Weights(pruned_codes(rng, shape, levels), levels, encoding)
+    quarter = (4, shape[0] // 4, shape[1] // 4, *shape[2:])
+    return Weights.hamilton(pruned_codes(rng, quarter, levels), levels, HAMILTON_PREFIX + encoding)
 
 
 def _pick(rng: Rng, b: Builder, values: list[str], rank: int | None = None) -> str:
@@ -91,14 +107,15 @@ def _like(rng: Rng, b: Builder, values: list[str], first: str) -> str:
 def _conv(rng: Rng, b: Builder, values: list[str]) -> str:
     x = _pick(rng, b, values, 3)
     channels, height, width = b.type_of(x).shape
-    groups = int(rng.choice([g for g in (1, 1, 2, channels) if channels % g == 0]))
+    hamilton = channels % 4 == 0 and rng.random() < 0.5
+    groups = 1 if hamilton else int(rng.choice([g for g in (1, 1, 2, channels) if channels % g == 0]))
     rows, columns = (int(rng.integers(1, min(3, side) + 1)) for side in (height, width))
     dilation = tuple(
         int(rng.integers(1, 3)) if (k - 1) * 2 < side else 1
         for k, side in ((rows, height), (columns, width))
     )
-    outputs = groups * int(rng.integers(1, 5))
-    weights = random_weights(rng, (outputs, channels // groups, rows, columns))
+    outputs = int(rng.integers(1, 3)) * 4 if hamilton else groups * int(rng.integers(1, 5))
+    weights = random_weights(rng, (outputs, channels // groups, rows, columns), hamilton)
     bias = rng.integers(-50, 50, outputs) if rng.random() < 0.3 else None
     stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
     padding = (int(rng.integers(0, 2)), int(rng.integers(0, 2)))
@@ -107,9 +124,11 @@ def _conv(rng: Rng, b: Builder, values: list[str]) -> str:
 
 def _dense(rng: Rng, b: Builder, values: list[str]) -> str:
     x = _pick(rng, b, values, 1)
-    outputs = int(rng.integers(1, 8))
+    inputs = b.type_of(x).size
+    hamilton = inputs % 4 == 0 and rng.random() < 0.5
+    outputs = int(rng.integers(1, 3)) * 4 if hamilton else int(rng.integers(1, 8))
     bias = rng.integers(-50, 50, outputs) if rng.random() < 0.5 else None
-    return b.add(Dense(random_weights(rng, (outputs, b.type_of(x).shape[0])), bias), x)
+    return b.add(Dense(random_weights(rng, (outputs, inputs), hamilton), bias), x)
 
 
 def _threshold(rng: Rng, b: Builder, values: list[str]) -> str:
@@ -151,9 +170,28 @@ def _select(rng: Rng, b: Builder, values: list[str]) -> str:
     return b.add(Select(), condition, a, _like(rng, b, values, a))
 
 
-def _add(rng: Rng, b: Builder, values: list[str]) -> str:
-    first = _pick(rng, b, values)
-    return b.add(Add(), first, _like(rng, b, values, first))
+def _pair(op: type[Op]) -> Rule:
+    def rule(rng: Rng, b: Builder, values: list[str]) -> str:
+        first = _pick(rng, b, values)
+        operands = [first, _like(rng, b, values, first)]
+        return b.add(op(), *map(str, rng.permutation(operands)))
+
+    return rule
+
+
+def _hadamard(rng: Rng, b: Builder, values: list[str]) -> str:
+    x = _pick(rng, b, values)
+    if b.type_of(x).channels % 4:
+        x = b.add(Concat(), *[x if b.type_of(x).shape else b.add(Reshape((1,)), x)] * 4)
+    return b.add(Hadamard(), x)
+
+
+def _slice(rng: Rng, b: Builder, values: list[str]) -> str:
+    x = _pick(rng, b, values)
+    if not b.type_of(x).shape:
+        x = b.add(Reshape((1,)), x)
+    start = int(rng.integers(0, b.type_of(x).channels))
+    return b.add(Slice(start, int(rng.integers(start, b.type_of(x).channels)) + 1), x)
 
 
 def _requantize(rng: Rng, b: Builder, values: list[str]) -> str:
@@ -229,7 +267,9 @@ RULES: dict[str, Rule] = {
     "Xor": _binary(Xor),
     "Not": _not,
     "Select": _select,
-    "Add": _add,
+    "Add": _pair(Add),
+    "Sub": _pair(Sub),
+    "Hadamard": _hadamard,
     "Requantize": _requantize,
     "Lookup": _lookup,
     "MaxPool": _pool(MaxPool),
@@ -237,6 +277,7 @@ RULES: dict[str, Rule] = {
     "ArgMax": _argmax,
     "Reshape": _reshape,
     "Concat": _concat,
+    "Slice": _slice,
 }
 
 
@@ -248,7 +289,7 @@ def random_program(ops: Sequence[str], seed: int) -> Program:
     rng = np.random.default_rng(seed)
     b = Builder("random")
     interval = RANGES[rng.integers(0, len(RANGES))]
-    shape = (int(rng.choice((1, 2, 3, 9))), int(rng.integers(1, 8)), int(rng.integers(1, 8)))
+    shape = (int(rng.choice((1, 2, 3, 4, 4, 9))), int(rng.integers(1, 8)), int(rng.integers(1, 8)))
     values = [b.input("x", shape, interval)]
     for op in ops:
         b.at_layer(f"layers.{len(values)}")
@@ -285,12 +326,16 @@ def random_inputs(program: Program, count: int, seed: int) -> dict[str, IntArray
 
 def value_set_program(levels: int) -> Program:
     """Linear ops whose weights have one value set: on pixels, bits, counts and wide sums; with borders,
-    strides and groups; with and without a Threshold behind them, which rises or falls."""
+    strides and groups; dense, pruned and Hamilton; with and without a Threshold behind them, which rises
+    or falls."""
     rng = np.random.default_rng(levels)
     top = max_code(levels)
 
     def weights(*shape: int) -> Weights:
         return Weights(random_codes(rng, shape, levels), levels)
+
+    def hamilton(outputs: int, inputs: int, *kernel: int) -> Weights:
+        return Weights.hamilton(random_codes(rng, (4, outputs // 4, inputs // 4, *kernel), levels), levels)
 
     def steps(channels: int, count: int, spread: int) -> Threshold:
         direction = np.where(np.arange(channels) % 2, -1, 1)
@@ -299,15 +344,18 @@ def value_set_program(levels: int) -> Program:
 
     b = Builder(f"levels-{levels}")
     x = b.input("image", (3, 7, 5), Interval(0, 255))
-    bits = b.add(steps(6, 1, 300 * top), b.add(Conv2d(weights(6, 3, 3, 3), padding=(1, 1)), x))
-    counts = b.add(steps(6, 3, 2 * top), b.add(Conv2d(weights(6, 3, 3, 3), padding=(1, 1), groups=2), bits))
-    sums = b.add(Conv2d(weights(66, 6, 3, 2), rng.integers(-9, 9, 66), (2, 1), (1, 0)), counts)
-    wide = b.add(Conv2d(weights(2, 66, 1, 1)), sums)
-    hidden = b.add(steps(66, 1, 4 * top), sums)
+    bits = b.add(steps(8, 1, 300 * top), b.add(Conv2d(weights(8, 3, 3, 3), padding=(1, 1)), x))
+    counts = b.add(steps(8, 3, 2 * top), b.add(Conv2d(weights(8, 4, 3, 3), padding=(1, 1), groups=2), bits))
+    turned = b.add(steps(8, 1, 4 * top), b.add(Conv2d(hamilton(8, 8, 3, 3), padding=(1, 1)), counts))
+    sums = b.add(Conv2d(hamilton(68, 8, 3, 2), rng.integers(-9, 9, 68), (2, 1), (1, 0)), turned)
+    wide = b.add(Conv2d(weights(2, 68, 1, 1)), sums)
+    wider = b.add(Conv2d(hamilton(4, 68, 1, 1)), sums)
+    hidden = b.add(steps(68, 1, 4 * top), sums)
     size = b.type_of(hidden).size
     scores = b.add(Dense(weights(9, size)), b.add(Reshape((size,)), hidden))
-    scores = b.add(Dense(weights(4, 9), rng.integers(-9, 9, 4)), scores)
-    return b.build(outputs=(scores, wide, counts))
+    pruned = Weights(np.where(rng.random((8, 9)) < 0.3, weights(8, 9).codes, code_step(levels) - 1), levels)
+    scores = b.add(Dense(hamilton(4, 8), rng.integers(-9, 9, 4)), b.add(Dense(pruned), scores))
+    return b.build(outputs=(scores, wide, wider, counts))
 
 
 OP_CASES: dict[str, list[Program]] = {

@@ -23,14 +23,15 @@ from typing import cast
 
 import numpy as np
 
-from exporters.onnx.graph import MASK, UINT8, Form, Graph
+from exporters.onnx.graph import INT32, MASK, UINT8, Form, Graph
+from exporters.onnx.profiles import store_weights
 from exporters.onnx.rules.compare import Steps, count_reached
 from exporters.onnx.rules.linear import as_bytes, conv_attributes, largest_sum, zero_point
 from exporters.onnx.rules.pool import max_pool_bytes
 from runtime.ir import Node, Program
 from runtime.ops import Conv2d, MaxPool, Threshold
 from runtime.types import IntArray, Interval, TensorType
-from runtime.weights import Codes
+from runtime.weights import Weights
 
 SPAN = 254
 """Largest distance of a channel's first and last step that a byte can tell apart."""
@@ -40,13 +41,14 @@ SPAN = 254
 class FusedConv:
     """A Conv2d, the MaxPool that follows if there is one, and their Threshold, ready to emit.
 
-    ``codes``: the weights, negated where a falling channel is not pooled. ``steps``: on their sums.
+    ``sign``: per output, -1 where a falling channel is not pooled and gets negated weights, else 1.
+    ``steps``: on the sums of the weights times their signs. ``zero``: zero point of the operand.
     """
 
     conv: Node
     pool: Node | None
     threshold: Node
-    codes: Codes
+    sign: IntArray
     steps: Steps
     zero: int
 
@@ -82,26 +84,27 @@ def _chain(
     zero = zero_point(operand)
     if zero is None:
         return None
-    codes, steps = _steps(conv, pool, cast(Threshold, threshold.op), operand)
+    sign, steps = _steps(conv, pool, cast(Threshold, threshold.op), operand)
     factor = MASK.factor if operand.is_binary else 1
     offsets = 1 - steps.steps[:, 0]
     reach = largest_sum(conv.op.weights, 255 + zero) + factor * int(np.abs(offsets).max())
     span = int((steps.steps[:, -1] - steps.steps[:, 0]).max())
     if reach >= 2**31 or span > SPAN:
         return None
-    return FusedConv(conv, pool, threshold, codes, steps, zero)
+    return FusedConv(conv, pool, threshold, sign, steps, zero)
 
 
-def _steps(conv: Node, pool: Node | None, threshold: Threshold, operand: Interval) -> tuple[Codes, Steps]:
-    """Weights and steps such that every channel rises, or is inverted at the end if pooled."""
+def _steps(
+    conv: Node, pool: Node | None, threshold: Threshold, operand: Interval
+) -> tuple[IntArray, Steps]:
+    """Signs of the weights, and steps, that make every channel rise, or be inverted last if pooled."""
     op = cast(Conv2d, conv.op)
     sign: IntArray = np.ones_like(threshold.direction) if pool else threshold.direction
     bias = np.zeros_like(sign) if op.bias is None else op.bias
     thresholds = (threshold.thresholds - bias[:, None]) * sign[:, None]
     bound = largest_sum(op.weights, operand.magnitude)
     turned = Threshold(thresholds, threshold.direction * sign)
-    codes = op.weights.codes * sign.astype(np.int8)[:, None, None, None]
-    return codes, Steps.of(turned, Interval(-bound, bound))
+    return sign, Steps.of(turned, Interval(-bound, bound))
 
 
 def emit_fused(graph: Graph, fused: FusedConv) -> tuple[str, Form]:
@@ -120,7 +123,7 @@ def emit_fused(graph: Graph, fused: FusedConv) -> tuple[str, Form]:
         image,
         unit,
         graph.scalar(fused.zero, UINT8),
-        graph.profile.store(graph, fused.codes, op.weights.levels),
+        _signed_weights(graph, op.weights, fused.sign),
         unit,
         graph.constant(np.array(0, np.int8), "int8"),
         graph.constant(np.array(y_scale, np.float32), "float32"),
@@ -137,6 +140,18 @@ def emit_fused(graph: Graph, fused: FusedConv) -> tuple[str, Form]:
     if form != UINT8:
         tensor = graph.cast(tensor, form.dtype)
     return count_reached(graph, tensor, form, relative, 3)
+
+
+def _signed_weights(graph: Graph, weights: Weights, sign: IntArray) -> str:
+    """The codes times the sign of their output; by an operator where the components alone are stored."""
+    signs = sign[:, None, None, None]
+    if not weights.is_hamilton:
+        return graph.profile.store(graph, weights.codes * signs.astype(np.int8), weights.levels)
+    codes = store_weights(graph, weights, range(4), weights.shape)
+    if (sign == 1).all():
+        return codes
+    factors = graph.constant(signs.astype(INT32.dtype), "signs")
+    return graph.cast(graph.emit("Mul", graph.cast(codes, INT32.dtype), factors), np.dtype(np.int8))
 
 
 def _invert_falling(graph: Graph, tensor: str, steps: Steps) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.weights import ENCODINGS, Codes, digits_per_byte, max_code
+from runtime.encodings import ENCODINGS, digits_per_byte
+from runtime.value_sets import Codes, max_code
+from runtime.weights import HAMILTON, Weights
 
 if TYPE_CHECKING:
     from exporters.onnx.graph import Graph
@@ -52,6 +54,32 @@ def store_sub_byte(graph: Graph, codes: Codes, levels: int) -> str:
         return store_base(graph, codes, levels)
     dtype: Any = ml_dtypes.int2 if top == 1 else ml_dtypes.int4
     return graph.cast(graph.constant(codes.astype(dtype), "weights"), np.dtype(np.int8))
+
+
+def store_weights(graph: Graph, weights: Weights, order: Sequence[int], shape: tuple[int, ...]) -> str:
+    """The int8 codes of ``weights``, axes permuted to ``order`` and then reshaped to ``shape``.
+
+    Of Hamilton weights the file holds the components alone, and operators on constants, which a runtime
+    folds as it loads the file, that expand them.
+    """
+    if weights.is_hamilton:
+        return _expanded(graph, weights, order, shape)
+    codes = np.ascontiguousarray(weights.codes.transpose(order)).reshape(shape)
+    return graph.profile.store(graph, codes, weights.levels)
+
+
+def _expanded(graph: Graph, weights: Weights, order: Sequence[int], shape: tuple[int, ...]) -> str:
+    """Components and their negatives, gathered into blocks (4, 4, O, I, *kernel), and those put in place.
+
+    Axis 0 of the codes is axes 0 and 2 of the blocks, axis 1 is axes 1 and 3, kernel axes are one each.
+    """
+    parts = graph.profile.store(graph, np.ascontiguousarray(weights.components), weights.levels)
+    signed = graph.emit("Concat", parts, graph.emit("Neg", parts), axis=0)
+    places = np.array([[c if sign > 0 else 4 + c for c, sign in row] for row in HAMILTON], np.int32)
+    blocks = graph.emit("Gather", signed, graph.constant(places, "hamilton"), axis=0)
+    axes = ((0, 2), (1, 3), *((a + 2,) for a in range(2, len(weights.shape))))
+    perm = [a for axis in order for a in axes[axis]]
+    return graph.emit("Reshape", graph.emit("Transpose", blocks, perm=perm), graph.shape(*shape))
 
 
 @dataclass(frozen=True, slots=True)

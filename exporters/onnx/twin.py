@@ -20,6 +20,7 @@ from runtime.ops import (
     Concat,
     Conv2d,
     Dense,
+    Hadamard,
     Lookup,
     MaxPool,
     Not,
@@ -28,10 +29,13 @@ from runtime.ops import (
     Requantize,
     Reshape,
     Select,
+    Slice,
+    Sub,
     SumPool,
     Threshold,
     Xor,
 )
+from runtime.ops.arithmetic import WALSH_HADAMARD
 from runtime.types import TensorType
 from runtime.weights import Weights
 
@@ -137,6 +141,19 @@ def _concat(graph: TwinGraph, node: Node) -> None:
     graph.emit("Concat", *node.operands, output=node.result, axis=1)
 
 
+def _slice(graph: TwinGraph, node: Node) -> None:
+    op = cast(Slice, node.op)
+    bounds = (graph.constant(np.array([end], np.int64)) for end in (op.start, op.stop, 1))
+    graph.emit("Slice", node.operands[0], *bounds, output=node.result)
+
+
+def _hadamard(graph: TwinGraph, node: Node) -> None:
+    blocks = graph.emit("Reshape", node.operands[0], graph.constant(np.array((0, 4, -1), np.int64)))
+    mixed = graph.emit("MatMul", graph.constant(WALSH_HADAMARD.astype(np.float32)), blocks)
+    shape = graph.constant(np.array((0, *node.type.shape), np.int64))
+    graph.emit("Reshape", mixed, shape, output=node.result)
+
+
 def _argmax(graph: TwinGraph, node: Node) -> None:
     index = graph.emit("ArgMax", node.operands[0], axis=1, keepdims=0)
     graph.emit("Cast", index, output=node.result, to=TensorProto.FLOAT)
@@ -152,6 +169,8 @@ RULES: dict[type[Op], Rule] = {
     Not: _operator("Neg"),
     Select: _select,
     Add: _operator("Add"),
+    Sub: _operator("Sub"),
+    Hadamard: _hadamard,
     Requantize: _affine,
     Lookup: _affine,
     MaxPool: _pool("MaxPool"),
@@ -159,6 +178,7 @@ RULES: dict[type[Op], Rule] = {
     ArgMax: _argmax,
     Reshape: _reshape,
     Concat: _concat,
+    Slice: _slice,
 }
 
 

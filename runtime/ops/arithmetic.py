@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,15 @@ from runtime.ops.base import (
     require_same_shape,
     tighten,
 )
+from runtime.ops.shape import Concat, Slice
 from runtime.types import INT64_LIMIT, IntArray, Interval, TensorType
+
+if TYPE_CHECKING:
+    from runtime.ir import Builder
+
+WALSH_HADAMARD: IntArray = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
+"""The Walsh-Hadamard matrix of order 4 in Sylvester's order; symmetric, and 4 times its own inverse."""
+WALSH_HADAMARD.setflags(write=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +40,54 @@ class Add(Op):
 
     def evaluate(self, *operands: IntArray) -> IntArray:
         return operands[0] + operands[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sub(Op):
+    """``y = a - b``. Operands: one shape."""
+
+    arity = 2
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        a, b = operands
+        require_same_shape(a, b, "Sub")
+        return TensorType(a.shape, Interval(a.interval.lo - b.interval.hi, a.interval.hi - b.interval.lo))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return operands[0] - operands[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hadamard(Op):
+    """Walsh-Hadamard transform of four blocks of channels: ``y_m = sum_n H[m, n] x_n``.
+
+    ``x_0 .. x_3``: the quarters of the channel axis, in order; ``y`` has the same layout. ``H``:
+    ``WALSH_HADAMARD``. Operand: any shape, channels first, their number divisible by 4.
+    """
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if x.channels % 4:
+            raise ProgramError(f"Hadamard needs channels in four equal blocks, not {x.channels} channels")
+        lo, hi = x.interval.lo, x.interval.hi
+        swing = 2 * (hi - lo)  # the rows with two minus signs; the first row has none
+        return TensorType(x.shape, Interval(min(4 * lo, -swing), max(4 * hi, swing)))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        (x,) = operands
+        result: IntArray = WALSH_HADAMARD @ x.reshape(len(x), 4, -1)
+        return result.reshape(x.shape)
+
+    def decompose(self, builder: Builder, *operands: str) -> str:
+        """The butterfly: two rounds of two sums and two differences."""
+        (x,) = operands
+        block = builder.type_of(x).channels // 4
+        x0, x1, x2, x3 = (builder.add(Slice(i * block, (i + 1) * block), x) for i in range(4))
+        a, b = builder.add(Add(), x0, x1), builder.add(Sub(), x0, x1)
+        c, d = builder.add(Add(), x2, x3), builder.add(Sub(), x2, x3)
+        sums = builder.add(Add(), a, c), builder.add(Add(), b, d)
+        differences = builder.add(Sub(), a, c), builder.add(Sub(), b, d)
+        return builder.add(Concat(), *sums, *differences)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,4 +170,4 @@ class Lookup(Op):
         return result
 
 
-OPS: tuple[type[Op], ...] = (Add, Requantize, Lookup)
+OPS: tuple[type[Op], ...] = (Add, Sub, Hadamard, Requantize, Lookup)

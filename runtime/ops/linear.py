@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from runtime.ops.base import (
     window_taps,
 )
 from runtime.types import INT64_LIMIT, ZERO, IntArray, Interval, TensorType
-from runtime.weights import Weights
+from runtime.weights import HAMILTON, Weights
 
 EXACT_FLOAT64 = 2**53
 """Integers up to here are exact in float64."""
@@ -29,18 +30,16 @@ def accumulator_interval(weights: Weights, operand: Interval, bias: IntArray | N
 
     Exact for one output position. Raises ProgramError when a partial sum could pass 62 bits.
     """
-    flat = weights.codes.reshape(weights.shape[0], -1).astype(np.int64)
-    positive = np.where(flat > 0, flat, 0).sum(axis=1).tolist()
-    negative = np.where(flat < 0, flat, 0).sum(axis=1).tolist()
-    biases = [0] * len(positive) if bias is None else bias.tolist()
-    bound = max((p - n) for p, n in zip(positive, negative, strict=True)) * operand.magnitude
-    if bound + max(abs(b) for b in biases) > INT64_LIMIT:
+    flat = weights.codes.reshape(weights.shape[0], -1)
+    positive = np.maximum(flat, 0).sum(axis=1, dtype=np.int64)
+    negative = np.minimum(flat, 0).sum(axis=1, dtype=np.int64)
+    offset = np.zeros(1, np.int64) if bias is None else bias
+    bound = int((positive - negative).max()) * operand.magnitude
+    if bound + int(np.abs(offset).max()) > INT64_LIMIT:
         raise ProgramError("an accumulator would exceed 62 bits")
-    rows = list(zip(positive, negative, biases, strict=True))
-    return Interval(
-        min(p * operand.lo + n * operand.hi + b for p, n, b in rows),
-        max(p * operand.hi + n * operand.lo + b for p, n, b in rows),
-    )
+    lowest = positive * operand.lo + negative * operand.hi + offset
+    highest = positive * operand.hi + negative * operand.lo + offset
+    return Interval(int(lowest.min()), int(highest.max()))
 
 
 def exact_product(x: IntArray, w: IntArray) -> IntArray:
@@ -55,6 +54,26 @@ def exact_product(x: IntArray, w: IntArray) -> IntArray:
         return product
     rows = x.reshape(-1, len(w)).astype(np.float64)
     return (rows @ w.astype(np.float64)).astype(np.int64).reshape(*x.shape[:-1], -1)
+
+
+def apply_weights(
+    product: Callable[[IntArray, IntArray], IntArray], x: IntArray, weights: Weights
+) -> IntArray:
+    """``product(x, codes)``, for Hamilton weights as the quaternion product of components and blocks of x.
+
+    ``product(x, codes)`` is linear in both, with inputs on axis 1 of both, and gives outputs on axis 1.
+    Block ``a`` of the result is the sum over the blocks ``b`` of x of ``sign * product(x_b, w_c)`` with
+    ``(c, sign) = HAMILTON[a][b]``: what the expanded codes give, as ``Weights`` has checked.
+    """
+    if not weights.is_hamilton:
+        return product(x, weights.codes.astype(np.int64))
+    components = weights.components.astype(np.int64)
+    blocks = np.split(x, 4, axis=1)
+    outputs = [
+        np.sum([sign * product(x_b, components[c]) for x_b, (c, sign) in zip(blocks, row, strict=True)], 0)
+        for row in HAMILTON
+    ]
+    return np.concatenate(outputs, axis=1)
 
 
 def _check_bias(bias: object, outputs: int, op: str) -> IntArray | None:
@@ -92,6 +111,8 @@ class Conv2d(Op):
         outputs = self.weights.shape[0]
         if self.groups < 1 or outputs % self.groups:
             raise ProgramError(f"Conv2d groups {self.groups} must divide {outputs} outputs")
+        if self.weights.is_hamilton and self.groups != 1:
+            raise ProgramError(f"Hamilton weights need groups 1, not {self.groups}")
         object.__setattr__(self, "bias", _check_bias(self.bias, outputs, "Conv2d"))
         object.__setattr__(self, "stride", pair(self.stride, 1, "Conv2d stride"))
         object.__setattr__(self, "padding", pair(self.padding, 0, "Conv2d padding"))
@@ -112,8 +133,12 @@ class Conv2d(Op):
 
     def evaluate(self, *operands: IntArray) -> IntArray:
         (x,) = operands
+        result = apply_weights(self._correlate, x, self.weights)
+        return result if self.bias is None else result + per_channel(self.bias, result)
+
+    def _correlate(self, x: IntArray, codes: IntArray) -> IntArray:
+        """The op without bias and with ``codes`` as its weights."""
         padded = pad_image(x, self.padding)
-        codes = self.weights.codes.astype(np.int64)
         outputs, inputs, *kernel = codes.shape
         taps = window_taps(x.shape[2:], (kernel[0], kernel[1]), self.stride, self.padding, self.dilation)
         positions = padded[:, 0, *taps[0]].shape[1:]
@@ -125,7 +150,7 @@ class Conv2d(Op):
             for tap, weights in zip(taps, codes[target].reshape(per_group, inputs, -1).T, strict=True):
                 values = source[:, :, *tap].transpose(0, 2, 3, 1)
                 result[:, target] += exact_product(values, weights).transpose(0, 3, 1, 2)
-        return result if self.bias is None else result + per_channel(self.bias, result)
+        return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +178,7 @@ class Dense(Op):
 
     def evaluate(self, *operands: IntArray) -> IntArray:
         (x,) = operands
-        result = exact_product(x, self.weights.codes.astype(np.int64).T)
+        result = apply_weights(lambda block, codes: exact_product(block, codes.T), x, self.weights)
         return result if self.bias is None else result + self.bias
 
 

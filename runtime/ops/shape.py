@@ -57,4 +57,25 @@ class Concat(Op):
         return np.concatenate(operands, axis=1)
 
 
-OPS: tuple[type[Op], ...] = (Reshape, Concat)
+@dataclass(frozen=True, slots=True, eq=False)
+class Slice(Op):
+    """Channels ``start`` to ``stop - 1``. Operand: any shape, channels first, ``stop`` or more."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ProgramError(f"Slice needs 0 <= start < stop, not {self.start} and {self.stop}")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if not x.shape or self.stop > x.channels:
+            raise ProgramError(f"Slice up to channel {self.stop} does not fit shape {list(x.shape)}")
+        return TensorType((self.stop - self.start, *x.shape[1:]), x.interval)
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return operands[0][:, self.start : self.stop]
+
+
+OPS: tuple[type[Op], ...] = (Reshape, Concat, Slice)

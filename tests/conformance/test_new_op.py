@@ -17,14 +17,14 @@ from toolchain.cost import report
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sub(Op):
+class Difference(Op):
     """``y = a - b``. Operands: one shape."""
 
     arity = 2
 
     def infer(self, *operands: TensorType) -> TensorType:
         a, b = operands
-        require_same_shape(a, b, "Sub")
+        require_same_shape(a, b, "Difference")
         return TensorType(a.shape, Interval(a.interval.lo - b.interval.hi, a.interval.hi - b.interval.lo))
 
     def evaluate(self, *operands: IntArray) -> IntArray:
@@ -40,14 +40,14 @@ class Sub(Op):
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Program:
-    monkeypatch.setitem(OPS, "Sub", Sub)
+    monkeypatch.setitem(OPS, "Difference", Difference)
     b = Builder("difference")
     x, y = b.input("x", (3, 4), Interval(-5, 200)), b.input("y", (3, 4), Interval(0, 9))
-    return b.build((b.add(Sub(), x, y, name="difference"),))
+    return b.build((b.add(Difference(), x, y, name="difference"),))
 
 
 def test_a_new_op_prints_saves_runs_exports_and_costs(program: Program) -> None:
-    assert "%difference: i9[3x4] in [-14, 200] = Sub(%x, %y)" in program_text(program)
+    assert "%difference: i9[3x4] in [-14, 200] = Difference(%x, %y)" in program_text(program)
     assert program_text(loads(dumps(program))) == program_text(program)
     rng = np.random.default_rng(0)
     inputs = {"x": rng.integers(-5, 201, (6, 3, 4)), "y": rng.integers(0, 10, (6, 3, 4))}

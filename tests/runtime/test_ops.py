@@ -20,6 +20,7 @@ from runtime.ops import (
     Concat,
     Conv2d,
     Dense,
+    Hadamard,
     Lookup,
     MaxPool,
     Not,
@@ -28,6 +29,8 @@ from runtime.ops import (
     Requantize,
     Reshape,
     Select,
+    Slice,
+    Sub,
     SumPool,
     Threshold,
     Xor,
@@ -122,11 +125,43 @@ def test_elementwise_definitions() -> None:
     x, y = IMAGE, IMAGE[::-1]
     condition = (IMAGE[:, :, :1, :1] > 0).astype(np.int64)
     assert np.array_equal(Add().evaluate(x, y), x + y)
+    assert np.array_equal(Sub().evaluate(x, y), x - y)
+    assert np.array_equal(Slice(1, 3).evaluate(x), x[:, 1:3])
     assert np.array_equal(Not(4).evaluate(abs(x)), 15 - abs(x))
     assert np.array_equal(Select().evaluate(condition, x, y), condition * x + (1 - condition) * y)
     assert np.array_equal(Concat().evaluate(x, y)[:, 4:], y)
     assert np.array_equal(Reshape((24, 7)).evaluate(x).ravel(), x.ravel())
     assert ArgMax().evaluate(np.array([[1, 5, 5], [7, 7, 0]])).tolist() == [1, 0]
+
+
+def test_hadamard_mixes_the_quarters_of_the_channels() -> None:
+    x = RNG.integers(-9, 10, (3, 8, 5))
+    x0, x1, x2, x3 = np.split(x, 4, axis=1)
+    rows = (x0 + x1 + x2 + x3, x0 - x1 + x2 - x3, x0 + x1 - x2 - x3, x0 - x1 - x2 + x3)
+    assert np.array_equal(Hadamard().evaluate(x), np.concatenate(rows, axis=1))
+    assert np.array_equal(Hadamard().evaluate(Hadamard().evaluate(x)), 4 * x)
+
+
+@pytest.mark.parametrize("shape", [(4,), (8, 2, 3)])
+@pytest.mark.parametrize("interval", [Interval(0, 1), Interval(-3, 5), Interval(2, 2), Interval(-9, -4)])
+def test_hadamard_interval_is_reached_and_its_butterfly_agrees(
+    interval: Interval, shape: tuple[int, ...]
+) -> None:
+    builder = Builder("butterfly")
+    x = builder.input("x", shape, interval)
+    parts = builder.build((Hadamard().decompose(builder, x),))
+    corners = itertools.product((interval.lo, interval.hi), repeat=4)
+    channels = np.repeat(np.array([*corners]), shape[0] // 4, axis=1)
+    inputs = np.broadcast_to(channels.reshape(16, -1, *(1,) * len(shape[1:])), (16, *shape))
+    (found,) = Interpreter(parts).run({"x": inputs}).values()
+    assert np.array_equal(found, Hadamard().evaluate(inputs))
+    assert Hadamard().infer(TensorType(shape, interval)).interval == Interval.of([found.min(), found.max()])
+    assert parts.types[parts.outputs[0]] == Hadamard().infer(TensorType(shape, interval))
+
+
+def test_a_difference_reaches_its_interval() -> None:
+    a, b = TensorType((1,), Interval(-2, 7)), TensorType((1,), Interval(3, 5))
+    assert Sub().infer(a, b).interval == Interval(-7, 4)
 
 
 def test_requantize_shifts_toward_minus_infinity_and_clips() -> None:
@@ -196,6 +231,14 @@ WIDE = TensorType((4,), Interval(-(2**61), 2**61))
         (ArgMax, [PICTURE], "ArgMax needs an operand of rank 1"),
         (lambda: Reshape((3,)), [VECTOR], r"Reshape of \[4\] to \[3\] changes the size"),
         (lambda: Reshape((-1,)), [], "Reshape needs positive dimensions"),
+        (Sub, [VECTOR, PICTURE], r"Sub needs operands of one shape, not \[4\] and \[2, 5, 5\]"),
+        (Hadamard, [PICTURE], "Hadamard needs channels in four equal blocks, not 2 channels"),
+        (Hadamard, [TensorType((), BIT)], "Hadamard needs channels in four equal blocks, not 1 channels"),
+        (Hadamard, [WIDE], "exceeds 62 bits"),
+        (lambda: Slice(2, 2), [], "Slice needs 0 <= start < stop, not 2 and 2"),
+        (lambda: Slice(-1, 2), [], "Slice needs 0 <= start < stop, not -1 and 2"),
+        (lambda: Slice(1, 5), [VECTOR], r"Slice up to channel 5 does not fit shape \[4\]"),
+        (lambda: Slice(0, 1), [TensorType((), BIT)], r"Slice up to channel 1 does not fit shape \[\]"),
         (Concat, [VECTOR, PICTURE], "Concat needs equal shapes past the channel axis"),
     ],
 )

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import io
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from runtime.errors import FormatError, InputError
+from runtime.errors import FormatError, InputError, ProgramError
 from runtime.ir import Builder, Program
-from runtime.ops import Dense, Threshold
+from runtime.ops import Conv2d, Dense, Reshape, Threshold
 from runtime.printer import program_text
 from runtime.serialize import FILE_LIMIT, HEADER, dumps, load, loads, save
 from runtime.types import BIT
@@ -41,7 +42,20 @@ def even() -> Program:
     return b.build((x,))
 
 
-SMALL = pytest.mark.parametrize("program", [small(), even()], ids=lambda program: program.name)
+def short() -> Program:
+    """Weights of few bytes: pruned, and of a quarter of their number."""
+    b = Builder("short")
+    x = b.input("x", (4, 3, 3), BIT)
+    components = np.array([1, 0, -1, 1]).reshape(4, 1, 1)
+    kernels = np.zeros((4, 1, 1, 3, 3), int)
+    kernels[:, 0, 0, 1, 1] = (1, 0, -2, 1)
+    x = b.add(Conv2d(Weights.hamilton(kernels, 5, "hamilton-sparse")), x)
+    x = b.add(Dense(Weights.hamilton(components, 3)), b.add(Reshape((4,)), x))
+    return b.build((b.add(Dense(Weights(np.eye(64, 4, dtype=int), 3)), x),))
+
+
+PROGRAMS = (small(), even(), short())
+SMALL = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 
 
 @given(programs())
@@ -114,7 +128,7 @@ def forged(change: Callable[[dict[str, Any]], None], program: Program | None = N
 
 
 def test_the_forger_can_write_a_good_file() -> None:
-    for program in (small(), even()):
+    for program in PROGRAMS:
         assert forged(lambda header: None, program) == dumps(program)
 
 
@@ -150,9 +164,21 @@ ATTRIBUTES = ("nodes", 0, "attributes")
         (set_path("nodes", 0, "operands", value=[1]), "a list of names"),
         (set_path("nodes", 0, "range", value=[0, 1]), r"type is u1\[2\] in \[0, 1\], inferred"),
         (set_path(*ATTRIBUTES, value={}), r"Dense must have attributes \['weights', 'bias'\]"),
-        (set_path(*ATTRIBUTES, "weights", "shape", value=[2**40, 3]), "packed weights of shape"),
-        (set_path(*ATTRIBUTES, "weights", "shape", value=[-2, -3]), "packed weights of shape"),
-        (set_path(*ATTRIBUTES, "weights", "levels", value=5), "packed weights of shape|outside"),
+        (set_path("inputs", 0, "shape", value=[10**19] * 100_000), "a list of integers, at most 8, found"),
+        (
+            set_path(*ATTRIBUTES, "weights", "shape", value=[10**19] * 100_000),
+            "a list of integers, at most 8",
+        ),
+        (
+            set_path(*ATTRIBUTES, "weights", "shape", value=[2**40, 3]),
+            "a constant may have at most 134217728 weights, not 3298534883328",
+        ),
+        (set_path(*ATTRIBUTES, "weights", "shape", value=[-2, -3]), "1 to 8 positive dimensions, not"),
+        (
+            set_path(*ATTRIBUTES, "weights", "shape", value=[2, 6]),
+            "12 packed weights must have 3 bytes, not 2",
+        ),
+        (set_path(*ATTRIBUTES, "weights", "levels", value=5), "packed weights must have 2 bytes|outside"),
         (set_path(*ATTRIBUTES, "weights", "levels", value=2**60), "weight levels must be odd"),
         (set_path(*ATTRIBUTES, "weights", "encoding", value="gzip"), "weight encoding must be one of"),
         (set_path(*ATTRIBUTES, "weights", "packed", "shape", value=[2**50]), "more than the file holds"),
@@ -167,6 +193,62 @@ def test_a_forged_header_is_refused(change: Callable[[dict[str, Any]], None], me
     with pytest.raises(FormatError, match=message) as caught:
         loads(forged(change))
     assert "\n" not in str(caught.value)
+
+
+HAMILTON, SPARSE = ("nodes", 2, "attributes", "weights"), ("nodes", 3, "attributes", "weights")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_path(*HAMILTON, "encoding", value="base"), "16 packed weights must have 4 bytes, not 1"),
+        (set_path(*HAMILTON, "encoding", value="hamilton-planes"), "4 packed weights must have 2 bytes"),
+        (set_path(*HAMILTON, "encoding", value="hamilton-hamilton-base"), "weight encoding must be one of"),
+        (set_path(*HAMILTON, "shape", value=[4, 5]), r"in multiples of 4, not shape \[4, 5\]"),
+        (set_path(*HAMILTON, "shape", value=[16]), r"in multiples of 4, not shape \[16\]"),
+        (set_path(*HAMILTON, "shape", value=[4, 2**26]), "a constant may have at most 134217728 weights"),
+        (set_path(*SPARSE, "levels", value=4), "sparse weights need 0 in their value set"),
+        (set_path(*SPARSE, "shape", value=[3, 5]), "sparse weights must end at weight 15, not at 16"),
+        (set_path(*SPARSE, "shape", value=[2**20, 4]), "type is"),
+        (set_path(*SPARSE, "shape", value=[2**26, 4]), "a constant may have at most 134217728 weights"),
+        (set_path("nodes", 0, "attributes", "groups", value=2), "Hamilton weights need groups 1, not 2"),
+    ],
+)
+def test_forged_short_weights_are_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:
+    with pytest.raises(FormatError, match=message) as caught:
+        loads(forged(change, short()))
+    assert "\n" not in str(caught.value)
+
+
+def repeat_last_node(times: int, shape: list[int]) -> Callable[[dict[str, Any]], None]:
+    """Many nodes of many weights that share one array of a few bytes."""
+
+    def change(header: dict[str, Any]) -> None:
+        set_path(*SPARSE, "shape", value=shape)(header)
+        header["nodes"] = header["nodes"][:3] + header["nodes"][3:] * times
+
+    return change
+
+
+def test_few_bytes_do_not_expand_without_bound() -> None:
+    data = forged(repeat_last_node(1000, [2**20, 4]), short())
+    assert len(data) < 500_000
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="a program may have at most 268435456 weights, not 4194304160"):
+        loads(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_program_that_could_not_be_loaded_is_not_saved() -> None:
+    b = Builder("large")
+    weights = Weights(np.zeros((2**12, 2**12), np.int8), 3)
+    x = b.input("x", (2**12,), BIT)
+    for _ in range(17):
+        b.add(Dense(weights), x)
+    with pytest.raises(ProgramError, match=f"at most {2**28} weights, not {17 * 2**24}"):
+        dumps(b.build((x,)))
 
 
 @pytest.mark.parametrize("levels", [3, 4, 6, 8, 64])

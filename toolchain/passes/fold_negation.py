@@ -19,7 +19,8 @@ class FoldNegation:
 
     The multiplier goes into weights and bias; the value sets are symmetric, so the codes stay inside.
     Precondition: a verified program. Postcondition: same results; no such pair is left, except where the
-    accumulator is read elsewhere, or the ``Requantize`` shifts, offsets or clips.
+    accumulator is read elsewhere, the ``Requantize`` shifts, offsets or clips, or the weights are Hamilton:
+    with some outputs negated they would no longer be the block matrix of which a quarter is stored.
     """
 
     def __call__(self, program: Program) -> Program:
@@ -31,6 +32,7 @@ class FoldNegation:
             if (
                 source is not None
                 and isinstance(source.op, (Conv2d, Dense))
+                and not source.op.weights.is_hamilton
                 and uses[source.result] == 1
                 and _is_sign_change(node, source.type)
             ):

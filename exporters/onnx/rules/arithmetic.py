@@ -1,4 +1,4 @@
-"""Add, Requantize and Lookup."""
+"""Add, Sub, Hadamard, Requantize and Lookup."""
 
 from __future__ import annotations
 
@@ -10,15 +10,31 @@ import numpy as np
 
 from exporters.onnx.graph import Form, Graph, carrier, wide_carrier
 from runtime.ir import Node
-from runtime.ops import Add, Lookup, Op, Requantize
+from runtime.ops import Add, Hadamard, Lookup, Op, Requantize, Sub
+from runtime.ops.arithmetic import WALSH_HADAMARD
 from runtime.types import INT64_LIMIT, Interval
 
+Rule = Callable[[Graph, Node], tuple[str, Form]]
 
-def add(graph: Graph, node: Node) -> tuple[str, Form]:
-    """Add in a carrier of both operands and the sum."""
-    intervals = [graph.types[name].interval for name in node.operands]
-    form = graph.arithmetic(node.type.interval, *intervals)
-    return graph.emit("Add", *(graph.read(name, form) for name in node.operands)), form
+
+def elementwise(operator: str) -> Rule:
+    """``operator`` in a carrier of both operands and the result."""
+
+    def rule(graph: Graph, node: Node) -> tuple[str, Form]:
+        intervals = [graph.types[name].interval for name in node.operands]
+        form = graph.arithmetic(node.type.interval, *intervals)
+        return graph.emit(operator, *(graph.read(name, form) for name in node.operands)), form
+
+    return rule
+
+
+def hadamard(graph: Graph, node: Node) -> tuple[str, Form]:
+    """MatMul of the 4x4 matrix and the blocks laid flat."""
+    form = wide_carrier(node.type.interval)
+    blocks = graph.emit("Reshape", graph.read(node.operands[0], form), graph.shape(0, 4, -1))
+    matrix = graph.constant(WALSH_HADAMARD.astype(form.dtype), "hadamard")
+    mixed = graph.emit("MatMul", matrix, blocks)
+    return graph.emit("Reshape", mixed, graph.shape(0, *node.type.shape)), form
 
 
 def requantize(graph: Graph, node: Node) -> tuple[str, Form]:
@@ -82,8 +98,10 @@ def lookup(graph: Graph, node: Node) -> tuple[str, Form]:
     return graph.emit("Gather", table, index, axis=0), form
 
 
-RULES: dict[type[Op], Callable[[Graph, Node], tuple[str, Form]]] = {
-    Add: add,
+RULES: dict[type[Op], Rule] = {
+    Add: elementwise("Add"),
+    Sub: elementwise("Sub"),
+    Hadamard: hadamard,
     Requantize: requantize,
     Lookup: lookup,
 }

@@ -20,11 +20,12 @@ from typing import cast
 import numpy as np
 
 from exporters.onnx.graph import INT32, INT64, UINT8, Form, Graph, wide_carrier
+from exporters.onnx.profiles import store_weights
 from exporters.onnx.rules.pool import pad
 from runtime.ir import Node
 from runtime.ops import Conv2d, Dense, Op
 from runtime.types import ZERO, IntArray, Interval, TensorType
-from runtime.weights import Codes, Weights
+from runtime.weights import Weights
 
 FLOAT32_EXACT = 2**24
 """Integers up to this magnitude are float32 values."""
@@ -66,12 +67,14 @@ def dense(graph: Graph, node: Node) -> tuple[str, Form]:
     (x,) = node.operands
     interval = graph.types[x].interval
     zero = zero_point(interval)
-    codes = np.ascontiguousarray(op.weights.codes.T)
+    order, shape = (1, 0), op.weights.shape[::-1]
     if zero is not None and fits_int32(op.weights, zero):
-        tensor, form = _matmul_bytes(graph, as_bytes(graph, x, zero), codes, op.weights.levels, zero)
+        operand = as_bytes(graph, x, zero)
+        tensor, form = _matmul_bytes(graph, operand, store_weights(graph, op.weights, order, shape), zero)
     else:
         form = _sum_form(op.weights, interval)
-        tensor = _matmul_wide(graph, graph.read(x, form), codes, op.weights.levels, form)
+        operand = graph.read(x, form)
+        tensor = _matmul_wide(graph, operand, store_weights(graph, op.weights, order, shape), form)
     return _add_bias(graph, tensor, form, op.bias, node.type)
 
 
@@ -89,7 +92,7 @@ def conv2d(graph: Graph, node: Node) -> tuple[str, Form]:
     else:
         form = _sum_form(op.weights, type_.interval)
         patches = _patches(graph, node, graph.read(x, form), form, 0)
-        product = _matmul_wide(graph, patches, _patch_weights(op), op.weights.levels, form)
+        product = _matmul_wide(graph, patches, _patch_weights(graph, op), form)
         tensor = _to_image(graph, product, node.type.shape)
     return _add_bias(graph, tensor, form, op.bias, node.type)
 
@@ -110,7 +113,7 @@ def _conv_bytes(graph: Graph, node: Node, zero: int) -> tuple[str, Form]:
     image = as_bytes(graph, node.operands[0], zero)
     if op.groups == 1:
         patches = _patches(graph, node, image, UINT8, zero)
-        product, form = _matmul_bytes(graph, patches, _patch_weights(op), op.weights.levels, zero)
+        product, form = _matmul_bytes(graph, patches, _patch_weights(graph, op), zero)
         return _to_image(graph, product, node.type.shape), form
     # int8 weights in ConvInteger are 10 times slower than uint8 weights with a zero point.
     codes = graph.profile.store(graph, op.weights.codes, op.weights.levels)
@@ -121,18 +124,21 @@ def _conv_bytes(graph: Graph, node: Node, zero: int) -> tuple[str, Form]:
 
 
 def _conv_float32(graph: Graph, op: Conv2d, x: str) -> tuple[str, Form]:
-    codes = graph.profile.store(graph, op.weights.codes, op.weights.levels)
+    codes = store_weights(graph, op.weights, range(4), op.weights.shape)
     weights = graph.cast(codes, _FLOAT32)
     image = graph.cast(graph.read(x, wide_carrier(graph.types[x].interval)), _FLOAT32)
     return graph.cast(graph.emit("Conv", image, weights, **conv_attributes(op)), INT32.dtype), INT32
 
 
-def _patch_weights(op: Conv2d) -> Codes:
+def _patch_weights(graph: Graph, op: Conv2d) -> str:
     """Codes as (rows * columns * inputs, outputs), or (1, groups, .., outputs of a group)."""
     outputs, inputs, rows, columns = op.weights.shape
+    taps = rows * columns * inputs
+    if op.groups == 1:
+        return store_weights(graph, op.weights, (2, 3, 1, 0), (taps, outputs))
     grouped = op.weights.codes.reshape(op.groups, outputs // op.groups, inputs, rows, columns)
-    flat = grouped.transpose(0, 3, 4, 2, 1).reshape(1, op.groups, rows * columns * inputs, -1)
-    return np.ascontiguousarray(flat[0, 0] if op.groups == 1 else flat)
+    flat = grouped.transpose(0, 3, 4, 2, 1).reshape(1, op.groups, taps, -1)
+    return graph.profile.store(graph, np.ascontiguousarray(flat), op.weights.levels)
 
 
 def _patches(graph: Graph, node: Node, image: str, form: Form, fill: int) -> str:
@@ -164,15 +170,13 @@ def _to_image(graph: Graph, product: str, shape: tuple[int, ...]) -> str:
     return graph.emit("Reshape", channels_first, graph.shape(0, *shape))
 
 
-def _matmul_bytes(graph: Graph, tensor: str, codes: Codes, levels: int, zero: int) -> tuple[str, Form]:
-    weights = graph.profile.store(graph, codes, levels)
+def _matmul_bytes(graph: Graph, tensor: str, weights: str, zero: int) -> tuple[str, Form]:
     zeros = (graph.scalar(zero, UINT8),) if zero else ()
     return graph.emit("MatMulInteger", tensor, weights, *zeros), INT32
 
 
-def _matmul_wide(graph: Graph, tensor: str, codes: Codes, levels: int, form: Form) -> str:
-    weights = graph.cast(graph.profile.store(graph, codes, levels), form.dtype)
-    return graph.emit("MatMul", tensor, weights)
+def _matmul_wide(graph: Graph, tensor: str, weights: str, form: Form) -> str:
+    return graph.emit("MatMul", tensor, graph.cast(weights, form.dtype))
 
 
 def _sum_form(weights: Weights, operand: Interval) -> Form:

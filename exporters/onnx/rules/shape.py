@@ -1,4 +1,4 @@
-"""Reshape, Concat, and ArgMax, which leaves an index."""
+"""Reshape, Concat, Slice, and ArgMax, which leaves an index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 
 from exporters.onnx.graph import INT64, MASK, UINT8, Form, Graph, carrier
 from runtime.ir import Node
-from runtime.ops import ArgMax, Concat, Op, Reshape
+from runtime.ops import ArgMax, Concat, Op, Reshape, Slice
 
 
 def reshape(graph: Graph, node: Node) -> tuple[str, Form]:
@@ -25,6 +25,15 @@ def concat(graph: Graph, node: Node) -> tuple[str, Form]:
     return graph.emit("Concat", *(graph.read(name, form) for name in node.operands), axis=1), form
 
 
+def slice_(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Slice in whatever form the operand is held."""
+    op = cast(Slice, node.op)
+    (x,) = node.operands
+    form = graph.held(x)
+    bounds = (graph.shape(end) for end in (op.start, op.stop, 1))
+    return graph.emit("Slice", graph.read(x, form), *bounds), form
+
+
 def argmax(graph: Graph, node: Node) -> tuple[str, Form]:
     """ArgMax takes the first of equals by default. Older ONNX Runtime has none for int64."""
     (x,) = node.operands
@@ -39,5 +48,6 @@ def argmax(graph: Graph, node: Node) -> tuple[str, Form]:
 RULES: dict[type[Op], Callable[[Graph, Node], tuple[str, Form]]] = {
     Reshape: reshape,
     Concat: concat,
+    Slice: slice_,
     ArgMax: argmax,
 }
