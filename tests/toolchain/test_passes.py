@@ -107,6 +107,16 @@ def test_negation_stays(program: Program) -> None:
     assert names(assert_same(program, FoldNegation())) == names(program)
 
 
+@pytest.mark.parametrize("kernel", [(), (1, 1)], ids=["dense", "convolution"])
+def test_negation_stays_behind_hamilton_weights(kernel: tuple[int, ...]) -> None:
+    weights = Weights.hamilton(RNG.integers(-1, 2, (4, 2, 18, *kernel)), 3)
+    linear = Conv2d(weights) if kernel else Dense(weights)
+    program = chain(Reshape((72, *kernel)), linear, signs(8))
+    after = assert_same(program, FoldNegation())
+    assert names(after) == ["Reshape", linear.name, "Requantize"]
+    assert after.nodes[1].op is linear
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("padding", [0, 1])
 def test_rising_thresholds_move_before_the_pool(count: int, padding: int) -> None:

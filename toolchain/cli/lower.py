@@ -8,6 +8,7 @@ import click
 
 from runtime.serialize import save
 from toolchain.cli.common import emit, extra, json_option
+from toolchain.passes.fast_hamilton import CHOICES, FastHamilton
 
 
 @click.command("lower")
@@ -15,12 +16,21 @@ from toolchain.cli.common import emit, extra, json_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The program [default: RUN/program.gfold]."
 )
+@click.option(
+    "--hamilton",
+    type=click.Choice(list(CHOICES)),
+    default="direct",
+    show_default=True,
+    help="How quaternion layers multiply: direct, 16 products as one op; fast, 8 products as several ops, "
+    "which takes more RAM and flash; cost, layer by layer whichever takes fewer gates.",
+)
 @json_option
-def command(run: Path, output: Path | None, as_json: bool) -> None:
+def command(run: Path, output: Path | None, hamilton: str, as_json: bool) -> None:
     """Lower the trained run directory RUN to one integer program."""
     with extra("train", "lowering"):
         from toolchain.pipeline import lower_run
     program, _ = lower_run(run)
+    program = FastHamilton(hamilton)(program)
     path = save(program, output or run / "program.gfold")
     size = path.stat().st_size
     summary = {"path": str(path), "bytes": size, "nodes": len(program.nodes), "name": program.name}

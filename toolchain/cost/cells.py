@@ -62,6 +62,11 @@ class Cells:
         return sum(CELLS[cell].ge * count for cell, count in self.counts.items())
 
     @property
+    def logic_ge(self) -> float:
+        """Area in gate equivalents without the registers."""
+        return self.ge - CELLS["register"].ge * self["register"]
+
+    @property
     def lut4(self) -> int:
         """Look-up tables of 4 inputs, rounded up."""
         return -int(-sum(CELLS[cell].lut4 * count for cell, count in self.counts.items()) // 1)

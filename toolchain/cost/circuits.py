@@ -27,6 +27,8 @@ from runtime.ops import (
     Requantize,
     Reshape,
     Select,
+    Slice,
+    Sub,
     SumPool,
     Threshold,
     Xor,
@@ -206,13 +208,16 @@ def _select(
     return [net.gate("mux", words[0][0], low, high) for low, high in zip(b, a, strict=True)]
 
 
-def _add(
-    net: Netlist, op: Add, words: list[Word], types: list[TensorType], result: TensorType, c: int
-) -> Word:
-    sums = Columns([])
-    for word, type_ in zip(words, types, strict=True):
-        sums.add(word, type_.interval.signed, 1, net.inverter())
-    return compress(net, sums.nets, sums.constant, result.bits)
+def _sum(*signs: int) -> Callable[..., Nets]:
+    def build(
+        net: Netlist, op: Op, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    ) -> Word:
+        sums = Columns([])
+        for sign, word, type_ in zip(signs, words, types, strict=True):
+            sums.add(word, type_.interval.signed, sign, net.inverter())
+        return compress(net, sums.nets, sums.constant, result.bits)
+
+    return _elementwise(build)
 
 
 def _requantize(
@@ -322,6 +327,12 @@ def _concat(
     return np.concatenate(parts)
 
 
+def _slice(
+    net: Netlist, op: Slice, operands: list[Nets], types: list[TensorType], result: TensorType
+) -> Nets:
+    return operands[0][op.start : op.stop]
+
+
 BUILDERS: dict[type[Op], Callable[..., Nets]] = {
     Conv2d: _linear,
     Dense: _linear,
@@ -332,13 +343,15 @@ BUILDERS: dict[type[Op], Callable[..., Nets]] = {
     Xor: _bitwise("xor"),
     Not: _elementwise(_not),
     Select: _elementwise(_select),
-    Add: _elementwise(_add),
+    Add: _sum(1, 1),
+    Sub: _sum(1, -1),
     Requantize: _elementwise(_requantize),
     Lookup: _elementwise(_lookup),
     MaxPool: _max_pool,
     ArgMax: _argmax,
     Reshape: _reshape,
     Concat: _concat,
+    Slice: _slice,
 }
 """One builder per row of ``gates.COSTS``."""
 

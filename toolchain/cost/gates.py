@@ -25,6 +25,8 @@ from runtime.ops import (
     Requantize,
     Reshape,
     Select,
+    Slice,
+    Sub,
     SumPool,
     Threshold,
     Xor,
@@ -106,16 +108,23 @@ def _max_pool(op: MaxPool, operands: tuple[TensorType, ...], result: TensorType)
     return Circuits(one * everywhere, one * once)
 
 
-def _add(op: Add, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
-    heights = np.zeros((1, max(x.bits for x in operands)), np.int64)
-    constant, signs = 0, 0
-    for x in operands:
-        heights[0, : x.bits] += 1
-        constant -= (1 << (x.bits - 1)) * x.interval.signed
-        signs += x.interval.signed
-    tree = compress(heights, integers([constant]), result.bits)
-    one = sum_over(tree, result.channels) + Cells({"not": signs * result.channels})
-    return _at_each_position(one, result)
+def _sum(*signs: int) -> Rule:
+    """The sum of the operands, each times its sign."""
+
+    def rule(op: Op, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+        heights = np.zeros((1, max(x.bits for x in operands)), np.int64)
+        constant, inverters = 0, 0
+        for sign, x in zip(signs, operands, strict=True):
+            heights[0, : x.bits] += 1
+            top = (1 << (x.bits - 1)) * x.interval.signed
+            inverted = top if sign > 0 else (1 << x.bits) - 1 - top
+            constant -= inverted
+            inverters += inverted.bit_count()
+        tree = compress(heights, integers([constant]), result.bits)
+        one = sum_over(tree, result.channels) + Cells({"not": inverters * result.channels})
+        return _at_each_position(one, result)
+
+    return rule
 
 
 def _requantize(op: Requantize, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
@@ -198,12 +207,14 @@ COSTS: dict[type[Op], Rule] = {
     Xor: _bitwise("xor"),
     Not: _not,
     Select: _select,
-    Add: _add,
+    Add: _sum(1, 1),
+    Sub: _sum(1, -1),
     Requantize: _requantize,
     Lookup: _lookup,
     MaxPool: _max_pool,
     ArgMax: _argmax,
     Reshape: _wires,
     Concat: _wires,
+    Slice: _wires,
 }
 """One rule per op; an op without a row is costed through its ``decompose``."""

@@ -40,7 +40,7 @@ Bools = NDArray[np.bool_]
 
 
 def _dense_as_conv(op: Dense, x: TensorType) -> tuple[Conv2d, TensorType]:
-    weights = Weights(op.weights.codes[:, :, None, None], op.weights.levels)
+    weights = Weights(op.weights.codes[:, :, None, None], op.weights.levels, "base")
     return Conv2d(weights, op.bias), TensorType((x.channels, 1, 1), x.interval)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from runtime.ir import Program
 from toolchain.cost.cells import WIRES, Cells, Circuits
+from toolchain.cost.forms import WeightForms, weight_forms
 from toolchain.cost.memory import MemoryPlan, plan
 from toolchain.cost.nodes import Constants, NodeCost, node_costs
 from toolchain.cost.skips import skip_table
@@ -66,10 +67,12 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Costs of one program. ``devices``: verdict by device name. ``skip_cost``: plain JSON."""
+    """Costs of one program. ``forms``: of the linear layers, by name. ``devices``: verdict by device name.
+    ``skip_cost``: plain JSON."""
 
     program: str
     layers: tuple[NodeCost, ...]
+    forms: Mapping[str, WeightForms]
     total: Total
     memory: MemoryPlan
     devices: Mapping[str, Verdict]
@@ -79,7 +82,7 @@ class Report:
         """The report as plain JSON; its keys are part of the interface."""
         return {
             "program": self.program,
-            "layers": [_layer_json(layer) for layer in self.layers],
+            "layers": [_layer_json(layer, self.forms.get(layer.name)) for layer in self.layers],
             "total": _total_json(self.total),
             "memory": {
                 "peak": self.memory.peak,
@@ -116,7 +119,7 @@ def _costs_json(cost: NodeCost | Total) -> dict[str, Any]:
     }
 
 
-def _layer_json(layer: NodeCost) -> dict[str, Any]:
+def _layer_json(layer: NodeCost, forms: WeightForms | None) -> dict[str, Any]:
     return {
         "name": layer.name,
         "op": layer.op,
@@ -125,6 +128,7 @@ def _layer_json(layer: NodeCost) -> dict[str, Any]:
         "bits": layer.type.bits,
         **_costs_json(layer),
         "activation_bytes": layer.activation_bytes,
+        "forms": forms and forms.to_json(),
     }
 
 
@@ -169,4 +173,5 @@ def report(program: Program, devices: Iterable[str] = ()) -> Report:
         memory.peak,
     )
     verdicts = {device.name: judge(device, needs) for device in chosen}
-    return Report(program.name, layers, total, memory, verdicts, skip_table(program))
+    forms = weight_forms(program, layers)
+    return Report(program.name, layers, forms, total, memory, verdicts, skip_table(program))

@@ -44,9 +44,11 @@ class Constants:
 class NodeCost:
     """Costs of one node.
 
-    ``parameters``: weights and integer biases, zeros included. ``nonzero``: weights that are not 0.
-    ``macs``: multiply-accumulates for one sample, padding and zero weights included. ``bops``: macs times
-    weight bits times activation bits. ``activation_bytes``: its result in the arena; 0 if it is not stored.
+    ``parameters``: stored weights and integer biases, zeros included; of Hamilton weights the components
+    are stored, a quarter. ``nonzero``: stored weights that are not 0. ``macs``: multiply-accumulates for
+    one sample, padding and zero weights included, Hamilton weights as the matrix they stand for. ``bops``:
+    macs times weight bits times activation bits. ``activation_bytes``: its result in the arena; 0 if it is
+    not stored.
     """
 
     name: str
@@ -93,8 +95,8 @@ def _own_cost(node: Node, operands: Sequence[TensorType], circuits: Circuits) ->
     weights, bias, macs = node.op.weights, node.op.bias, macs_of(node.op, node.type)
     return replace(
         cost,
-        parameters=weights.codes.size + (0 if bias is None else bias.size),
-        nonzero=int(np.count_nonzero(weights.codes)),
+        parameters=weights.stored.size + (0 if bias is None else bias.size),
+        nonzero=int(np.count_nonzero(weights.stored)),
         macs=macs,
         bops=macs * weights.bits * operands[0].bits,
     )
@@ -131,12 +133,21 @@ def _stored(cost: NodeCost) -> NodeCost:
     return replace(cost, circuits=cost.circuits + registers, activation_bytes=stored_bytes(cost.type))
 
 
-def _folded(program: Program) -> dict[str, Circuits]:
-    """Circuits of linear ops and the Thresholds that alone read them, which are counted together."""
-    types, readers, found = program.types, sole_readers(program), {}
+def folded_thresholds(program: Program) -> dict[str, Node]:
+    """The Threshold that alone reads a linear op, by the result of that op: they are counted as one."""
+    readers, found = sole_readers(program), {}
     for node in program.nodes:
         reader = program.nodes[readers[node.result]] if node.result in readers else None
         if type(node.op) in LINEAR and reader is not None and isinstance(reader.op, Threshold):
+            found[node.result] = reader
+    return found
+
+
+def _folded(program: Program) -> dict[str, Circuits]:
+    """Circuits of linear ops and of the Thresholds folded into them."""
+    types, readers, found = program.types, folded_thresholds(program), {}
+    for node in program.nodes:
+        if (reader := readers.get(node.result)) is not None:
             found[node.result], found[reader.result] = linear(node.op, types[node.operands[0]], reader.op)
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from runtime.ir import Program
 from toolchain.passes.dead_code import DeadCode
+from toolchain.passes.fast_hamilton import FastHamilton
 from toolchain.passes.fold_negation import FoldNegation
 from toolchain.passes.pool_after_threshold import PoolAfterThreshold
 
@@ -25,4 +26,12 @@ def run_passes(program: Program, passes: Iterable[Pass] = DEFAULT_PASSES) -> Pro
     return program
 
 
-__all__ = ["DEFAULT_PASSES", "DeadCode", "FoldNegation", "Pass", "PoolAfterThreshold", "run_passes"]
+__all__ = [
+    "DEFAULT_PASSES",
+    "DeadCode",
+    "FastHamilton",
+    "FoldNegation",
+    "Pass",
+    "PoolAfterThreshold",
+    "run_passes",
+]

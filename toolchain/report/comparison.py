@@ -67,7 +67,7 @@ class Entry:
 def _skip(connection: Connection, layers: dict[str, NodeCost]) -> Skip:
     cells = [layers[name].circuits.parallel for name in connection.nodes]
     registers = sum(c["register"] for c in cells)
-    logic = sum(c.ge for c in cells) - SkipCost(registers=registers).stored_ge
+    logic = sum(c.logic_ge for c in cells)
     carried = connection.carried
     own = SkipCost(logic, carried.bits * carried.size, stored_bytes(carried), registers)
     return Skip(connection, {OWN: own} | skip_costs(connection.type))

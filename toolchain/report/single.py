@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolchain.cost import Report
+from toolchain.cost.forms import FORM_KEYS
 from toolchain.devices import number, size
 from toolchain.report.page import Page
 from toolchain.tables import Table
@@ -24,6 +25,23 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "GE reused": lambda row: number(row["gates_one_position"]["ge"]),
 }
 """Columns of the layer table: a layer of ``Report.to_json()`` to text. The first three are text."""
+
+
+def _optional(key: str, text: Callable[[float], str]) -> Callable[[dict[str, Any]], str]:
+    return lambda row: "-" if row[key] is None else text(row[key])
+
+
+FORM_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "stored as": lambda row: row["stored"],
+    "zeros": lambda row: f"{100 * row['zero_share']:.1f} %",
+    "dense": _optional("dense_bytes", size),
+    "sparse": _optional("sparse_bytes", size),
+    "Hamilton": _optional("hamilton_bytes", size),
+    "Hamilton sparse": _optional("hamilton_sparse_bytes", size),
+    "GE direct": _optional("gates_direct_ge", number),
+    "GE fast": _optional("gates_fast_ge", number),
+}
+"""Columns of the table of weight forms: ``WeightForms.to_json()`` to text. The first is text."""
 
 SKIP_KINDS = {"or": "OR", "mux": "MUX", "integer_add": "int8 add", "float32_add": "float32 add"}
 """The kinds of skips that are compared, in words."""
@@ -90,11 +108,23 @@ def skips_of(report: Report) -> Table:
     return Table(title, ("connection", "op", "shape", *SKIP_KINDS.values()), rows, range(3, 7))
 
 
+def forms_of(report: Report) -> Table:
+    """Every form of the weights of each linear layer; no rows where there is nothing to choose between:
+    no Hamilton weights, and no layer most of whose weights are 0."""
+    layers = {name: forms.to_json() for name, forms in report.forms.items()}
+    rows = [[name, *(render(row) for render in FORM_COLUMNS.values())] for name, row in layers.items()]
+    compared = any(row["hamilton_bytes"] is not None or row["zero_share"] > 0.5 for row in layers.values())
+    headers = ["layer", *FORM_COLUMNS]
+    title = "Weight forms (GE of one position with its Threshold, without registers)"
+    return Table(title, headers, rows if compared else [], range(2, len(headers)))
+
+
 def records_of(report: Report) -> list[dict[str, Any]]:
-    """The layers in full, one record each and a total; gates as ``gates.KEY``."""
+    """The layers in full, one record each and a total; gates as ``gates.KEY``, forms as ``forms.KEY``."""
     data = report.to_json()
     total = {"name": "total", "op": "", "layer": "", "shape": [], "bits": ""} | _shared(data["total"])
-    return [_flat(layer) for layer in (*data["layers"], total)]
+    no_forms = {"forms": dict.fromkeys(FORM_KEYS)}
+    return [_flat(row if row.get("forms") else row | no_forms) for row in (*data["layers"], total)]
 
 
 def _shared(total: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +144,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def report_page(report: Report) -> Page:
     """Every table with at least one row, and the layers as records."""
-    tables = [layers_of(report), totals_of(report), devices_of(report), skips_of(report)]
+    tables = [layers_of(report), totals_of(report), forms_of(report), devices_of(report), skips_of(report)]
     return Page(
         report.program, [table for table in tables if table.rows], report.to_json(), records_of(report)
     )
