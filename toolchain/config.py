@@ -92,11 +92,12 @@ class Phase(Section):
     """A stretch of training at one precision.
 
     ``schedule`` moves the learning rate within the phase, batch by batch: ``constant``, ``cosine``
-    (to zero), or ``step`` (times 0.1 at each of ``milestones``, which are shares of the phase).
+    (to zero), or ``step`` (times 0.1 at each of ``milestones``, which are shares of the phase). A phase
+    of 0 epochs is left out; if all are, the run keeps the weights it starts with.
     """
 
     name: Annotated[str, Field(pattern=PHASE_NAME)]
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=0)]
     precision: Literal["float", "quantized"]
     learning_rate: Annotated[float, Field(gt=0)]
     batch_size: Annotated[int, Field(ge=2)]
@@ -108,9 +109,11 @@ class Recipe(Section):
     """One training run: a model and its options, a data set, and the phases of training.
 
     ``keep`` chooses the final weights: those of the ``last`` epoch, or of the ``best`` epoch of the last
-    phase's precision, by accuracy on a ``validation`` share of the training images, never on test images.
-    ``threads`` is the number of CPU threads, 0 for PyTorch's choice. Sums depend on it, so a recipe that
-    fixes it gives the same weights on machines with any number of cores.
+    phase's precision on a ``validation`` share of the training images, never on test images. ``watch`` says
+    what is best there: the highest ``accuracy`` or the lowest mean ``loss``. ``patience``: training stops
+    early when that has not improved for so many epochs; 0 never does. ``threads`` is the number of CPU
+    threads, 0 for PyTorch's choice. Sums depend on it, so a recipe that fixes it gives the same weights on
+    machines with any number of cores.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -121,6 +124,8 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     validation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     keep: Literal["last", "best"] = "last"
+    watch: Literal["accuracy", "loss"] = "accuracy"
+    patience: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     optimizer: Optimizer = Optimizer()
     augmentation: Augmentation = Augmentation()
@@ -135,6 +140,8 @@ class Recipe(Section):
             raise ValueError(f"phase names must differ, not {', '.join(names)}")
         if self.keep == "best" and not self.validation:
             raise ValueError("keep = 'best' needs a validation share above 0")
+        if self.keep != "best" and (self.patience or self.watch != "accuracy"):
+            raise ValueError("patience and watch = 'loss' need keep = 'best'")
         return self
 
     @property
@@ -145,17 +152,23 @@ class Recipe(Section):
     def with_epochs(self, total: int) -> Recipe:
         """The recipe shortened or stretched to ``total`` epochs: phases in proportion, each at least 1.
 
-        Raises InputError when there are fewer epochs than phases.
+        Phases of 0 epochs stay out, and ``total = 0`` leaves out all. Raises InputError when there are
+        fewer epochs than phases, and when no phase is left to stretch.
         """
-        if total < len(self.phases):
+        counts = [phase.epochs for phase in self.phases]
+        trained = sum(count > 0 for count in counts)
+        if total and not trained:
             raise InputError(
-                f"recipe {self.name!r} has {len(self.phases)} phases and needs at least as many "
-                f"epochs, not {total}"
+                f"recipe {self.name!r} trains for 0 epochs, which cannot be stretched to {total}; "
+                f"set phases.{self.phases[-1].name}.epochs"
             )
-        counts = [max(1, phase.epochs * total // self.epochs) for phase in self.phases]
-        longest = max(range(len(counts)), key=lambda i: self.phases[i].epochs)
-        counts[longest] += total - sum(counts)
-        phases = [p.model_copy(update={"epochs": n}) for p, n in zip(self.phases, counts, strict=True)]
+        if 0 < total < trained:
+            raise InputError(
+                f"recipe {self.name!r} has {trained} phases and needs at least as many epochs, not {total}"
+            )
+        shares = [max(1, n * total // self.epochs) if n and total else 0 for n in counts]
+        shares[counts.index(max(counts))] += total - sum(shares)
+        phases = [p.model_copy(update={"epochs": n}) for p, n in zip(self.phases, shares, strict=True)]
         return self.model_copy(update={"phases": tuple(phases)})
 
 
@@ -212,7 +225,7 @@ def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise InputError(f"{where}: {_first_mistake(error, table)}") from None
+        raise InputError(f"{where}: {first_mistake(error, table)}") from None
 
 
 def leaves(recipe: Recipe) -> dict[str, Any]:
@@ -283,7 +296,7 @@ def _unknown_key(key: str, part: str, known: dict[str, Any]) -> InputError:
     return InputError(f"--set: unknown key {key!r}{_suggest(part, known)}{_listing(known)}")
 
 
-def _first_mistake(error: ValidationError, table: dict[str, Any]) -> str:
+def first_mistake(error: ValidationError, table: dict[str, Any]) -> str:
     """The first of pydantic's complaints about ``table`` as ``key: rule, not value``."""
     first = error.errors(include_url=False)[0]
     key = _dotted(first["loc"], table)

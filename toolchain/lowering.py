@@ -17,7 +17,7 @@ from runtime.errors import ProgramError
 from runtime.ir import Builder, Program
 from runtime.ops import ArgMax
 from runtime.types import Interval
-from toolchain.layers import LAYERS
+from toolchain.layers import LAYERS, QuaternionConv2d, QuaternionLinear, RealConv2d, RealLinear
 from toolchain.layers.base import SCORES, Lowered, LoweringError, Site
 from toolchain.layers.functions import FUNCTIONS
 from toolchain.layers.precision import PhasedModule
@@ -34,6 +34,10 @@ INSTEAD: dict[type[nn.Module], str] = {
     nn.BatchNorm2d: "BatchNorm",
     nn.AvgPool2d: "SumPool2d",
     nn.AdaptiveAvgPool2d: "GlobalSumPool",
+    RealConv2d: "HEQConv2d (`gatefold quantize` makes it)",
+    RealLinear: "HEQLinear or HEQClassifier (`gatefold quantize` makes them)",
+    QuaternionConv2d: "HEQQuaternionConv2d (`gatefold quantize` makes it)",
+    QuaternionLinear: "HEQQuaternionLinear (`gatefold quantize` makes it)",
 }
 """What takes the place of a module of torch that has no lowering rule."""
 
@@ -88,10 +92,10 @@ def lower(
 
 
 class _Tracer(fx.Tracer):
-    """Stops at modules with a lowering rule, at subclasses of those, and at modules of torch."""
+    """Stops at modules with a lowering rule, at those they take the place of, and at modules of torch."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, tuple(LAYERS)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*LAYERS, *INSTEAD)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _trace(tracer: fx.Tracer, model: nn.Module) -> fx.Graph:

@@ -44,7 +44,8 @@ def lower_run(run_dir: str | Path) -> tuple[Program, Run]:
     run = load_run(run_dir)
     if run.recipe.phases[-1].precision != "quantized":
         raise InputError(
-            f"{run_dir} ends in full precision and has no integer program; train a quantized recipe"
+            f"{run_dir} ends in full precision and has no integer program; quantize it with `gatefold "
+            "quantize`, or train a recipe that ends quantized"
         )
     row, result = model_row(run.recipe.model), run.result
     metadata = {

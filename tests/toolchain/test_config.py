@@ -116,8 +116,8 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
             "--set: phases.qat.learning_rate: input should be a finite number, not nan",
         ),
         (
-            "phases.0.epochs=0",
-            "--set: phases.pretrain.epochs: input should be greater than or equal to 1, not 0",
+            "phases.0.epochs=-1",
+            "--set: phases.pretrain.epochs: input should be greater than or equal to 0, not -1",
         ),
         (
             "phases.qat.name=Q",
@@ -125,6 +125,9 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
         ),
         ("phases.qat.name=pretrain", "--set: phase names must differ, not pretrain, pretrain"),
         ("keep=best", "--set: keep = 'best' needs a validation share above 0"),
+        ("patience=5", "--set: patience and watch = 'loss' need keep = 'best'"),
+        ("watch=loss", "--set: patience and watch = 'loss' need keep = 'best'"),
+        ("watch=time", "--set: watch: input should be 'accuracy' or 'loss', not 'time'"),
         (
             "step.every=sometimes",
             "--set: step.every: input should be 'batch', 'epoch' or 'never', not 'sometimes'",
@@ -165,8 +168,8 @@ def test_a_wrong_assignment_is_told_in_one_line(recipe, assignment, message):
         ),
         (
             "epochs = 2",
-            "epochs = 0",
-            "phases.pretrain.epochs: input should be greater than or equal to 1, not 0",
+            "epochs = -2",
+            "phases.pretrain.epochs: input should be greater than or equal to 0, not -2",
         ),
         ('name = "qat"\n', "", "key 'phases.1.name' is missing"),
         ("[options]", "[options", "is not valid TOML: "),
@@ -220,7 +223,9 @@ def test_the_leaves_of_a_recipe_are_the_keys_that_override_takes(recipe):
     assert leaves(override(recipe, ["phases.1.epochs=7"])) == found | {"phases.qat.epochs": 7}
 
 
-@pytest.mark.parametrize(("total", "epochs"), [(2, [1, 1]), (4, [1, 3]), (8, [2, 6]), (17, [4, 13])])
+@pytest.mark.parametrize(
+    ("total", "epochs"), [(0, [0, 0]), (2, [1, 1]), (4, [1, 3]), (8, [2, 6]), (17, [4, 13])]
+)
 def test_epochs_are_shared_out_in_proportion(recipe, total, epochs):
     assert [phase.epochs for phase in recipe.with_epochs(total).phases] == epochs
 
@@ -230,6 +235,16 @@ def test_fewer_epochs_than_phases_are_refused(recipe):
         InputError, match="recipe 'small' has 2 phases and needs at least as many epochs, not 1"
     ):
         recipe.with_epochs(1)
+
+
+def test_a_phase_of_0_epochs_stays_out_and_nothing_cannot_be_stretched(recipe):
+    without = override(recipe, ["phases.pretrain.epochs=0"])
+    assert [phase.epochs for phase in without.with_epochs(1).phases] == [0, 1]
+    assert [phase.epochs for phase in without.with_epochs(9).phases] == [0, 9]
+    message = "^recipe 'small' trains for 0 epochs, which cannot be stretched to 3; set phases.qat.epochs$"
+    with pytest.raises(InputError, match=message):
+        recipe.with_epochs(0).with_epochs(3)
+    assert recipe.with_epochs(0).with_epochs(0).epochs == 0
 
 
 @pytest.mark.parametrize(

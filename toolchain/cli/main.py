@@ -16,6 +16,8 @@ from runtime.version import VERSION
 VERBS = {
     "demo": "Train, lower, export, verify and report two small networks on real images.",
     "train": "Train a model or a recipe into a run directory.",
+    "quantize": "Give a trained plain network HEQ weights and low-bit activations, and train it further.",
+    "prune": "Prune a network round by round and measure what is left, for real and quaternion networks.",
     "lower": "Lower a trained run to one integer program.",
     "export": "Write a program for another system: ONNX.",
     "run": "Run a program on a batch of raw inputs.",

@@ -30,10 +30,10 @@ def find_recipe(source: str) -> Recipe:
     from toolchain.models import models
     from toolchain.pipeline import default_recipe
 
-    if source in models():
-        return default_recipe(source)
     if source in shipped_recipes() or source.endswith(".toml"):
         return load_recipe(source)
+    if source in models():
+        return default_recipe(source)
     close = difflib.get_close_matches(source, [*models(), *shipped_recipes()], 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise InputError(
@@ -139,10 +139,11 @@ def command(
     directory = out or Path("runs") / recipe.name
     with training_progress(recipe.name, quiet=as_json) if speaks else nullcontext() as listen:
         result = train(recipe, dataset, directory, device=device, resume=resume, progress=listen)
+    plain = recipe.phases[-1].precision == "float"
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "
         f"{result.dataset} after {result.epochs} epochs, {result.seconds:.0f} s\n"
-        f"next: gatefold lower {directory}"
+        f"next: gatefold {'quantize' if plain else 'lower'} {directory}"
     )
     if speaks:
         emit({"run": str(directory), **asdict(result)}, as_json, text)

@@ -21,11 +21,20 @@ from toolchain.layers import activation, linear, norm, pixels, pool, shape, skip
 from toolchain.layers.activation import Activation
 from toolchain.layers.base import LoweringError, LowerRule
 from toolchain.layers.blocks import ConvBlock, SkipBlock
-from toolchain.layers.linear import HEQClassifier, HEQConv2d, HEQLayer, HEQLinear
+from toolchain.layers.linear import (
+    HEQClassifier,
+    HEQConv2d,
+    HEQLayer,
+    HEQLinear,
+    HEQQuaternionConv2d,
+    HEQQuaternionLinear,
+)
 from toolchain.layers.norm import BatchNorm
-from toolchain.layers.pixels import PixelNorm
+from toolchain.layers.pixels import AppendGray, PixelNorm, PixelScale
+from toolchain.layers.plain import QuaternionConv2d, QuaternionLinear, RealConv2d, RealLinear
 from toolchain.layers.pool import GlobalSumPool, SumPool2d
 from toolchain.layers.precision import set_precision
+from toolchain.layers.prunable import Prunable, adopt_masks, prunable_layers
 from toolchain.layers.skips import SKIPS, AddSkip, MuxSkip, NoSkip, OrSkip
 
 FAMILIES = (linear, norm, activation, pool, skips, pixels, shape)
@@ -45,6 +54,7 @@ __all__ = [
     "SKIPS",
     "Activation",
     "AddSkip",
+    "AppendGray",
     "BatchNorm",
     "ConvBlock",
     "GlobalSumPool",
@@ -52,13 +62,23 @@ __all__ = [
     "HEQConv2d",
     "HEQLayer",
     "HEQLinear",
+    "HEQQuaternionConv2d",
+    "HEQQuaternionLinear",
     "LoweringError",
     "MuxSkip",
     "NoSkip",
     "OrSkip",
     "PixelNorm",
+    "PixelScale",
+    "Prunable",
+    "QuaternionConv2d",
+    "QuaternionLinear",
+    "RealConv2d",
+    "RealLinear",
     "SkipBlock",
     "SumPool2d",
+    "adopt_masks",
+    "prunable_layers",
     "quantized_layers",
     "set_precision",
 ]

@@ -1,4 +1,7 @@
-"""HEQ convolution, dense layer and classifier: integer weight codes times integer activation codes."""
+"""HEQ convolution, dense layer and classifier: integer weight codes times integer activation codes.
+
+Weights are real or quaternions (``toolchain.layers.algebra``), and can be pruned.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from runtime.ops import Conv2d, Dense
-from runtime.types import ELEMENT_LIMIT
 from runtime.weights import Weights, code_step
+from toolchain.layers.algebra import QUATERNION, REAL
 from toolchain.layers.base import SCORES, Lowered, LowerRule, Site
 from toolchain.layers.precision import PhasedModule
+from toolchain.layers.prunable import Prunable
+from toolchain.layers.sizes import Pair, check_shape, pair_of
 from toolchain.quantizers import (
     STEP_RULES,
     codes,
@@ -26,79 +31,117 @@ from toolchain.quantizers import (
     top_level,
 )
 
-Pair = int | tuple[int, int]
+STEPS = ("layer", "component")
+"""One step for a layer, or one for each component array of its quaternions."""
 
 
-def pair_of(value: Pair) -> tuple[int, int]:
-    """``value`` for rows and columns."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-class HEQLayer(PhasedModule):
-    """What HEQ layers share: latent weights, one step per layer, and codes.
+class HEQLayer(PhasedModule, Prunable):
+    """What HEQ layers share: latent weights, their steps, and codes.
 
     ``weight``: latent weights, kept within [-1, 1] by ``clamp_latent``; initialized uniformly within
-    ``sqrt(3 / fan_in)``. ``step``: scalar buffer, from the rule on the initial weights at first.
-    ``levels``: odd, 3..127, or even, 2..64. ``rule``: a row of ``STEP_RULES``. ``zero_median``: whether an
-    update of the step first shifts the latent weights to a median of 0 (an open question of the paper).
-    Raises InputError for bad options, a dimension below 1, or more than ``ELEMENT_LIMIT`` weights, before
-    anything is allocated.
+    ``sqrt(3 / fan_in)``, quaternions as their paper does. ``step``: buffer, scalar or (4,), from the rule
+    on the initial weights at first; pruned weights do not count. ``levels``: odd, 3..127, or even, 2..64.
+    ``rule``: a row of ``STEP_RULES``. ``steps``: a row of ``STEPS``; codes of one layer share one unit
+    either way. ``zero_median``: whether an update of the step first shifts the latent weights to a median
+    of 0 (an open question of the paper). Raises InputError for bad options, a dimension below 1, widths
+    that do not fit the algebra, or more than ``ELEMENT_LIMIT`` weights, before anything is allocated.
     """
 
     step: Tensor
     zero_median: bool = False
 
-    def __init__(self, shape: tuple[int, ...], levels: int, rule: str) -> None:
+    def __init__(self, shape: tuple[int, ...], levels: int, rule: str, steps: str = "layer") -> None:
         super().__init__()
-        self._check_shape(shape)
+        check_shape(shape, type(self).__name__)
+        stored = self.algebra.stored_shape(shape, type(self).__name__)
         top_level(levels)
         if rule not in STEP_RULES:
             raise InputError(f"step rule must be one of {', '.join(STEP_RULES)}, not {rule!r}")
+        if steps not in STEPS:
+            raise InputError(f"steps must be one of {', '.join(STEPS)}, not {steps!r}")
         self.levels = levels
         self.rule = rule
-        bound = min(1.0, math.sqrt(3 / math.prod(shape[1:])))
-        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
-        self.register_buffer("step", torch.tensor(1.0))
+        self.weight = nn.Parameter(torch.empty(stored))
+        self._initialize(math.prod(shape[1:]))
+        self.register_buffer("step", torch.ones(self.algebra.blocks if steps == "component" else ()))
         self.update_step()
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        offender = f"{list(shape)} of {type(self).__name__}"
-        if min(shape) < 1:
-            raise InputError(f"weights must have dimensions of at least 1, not {offender}; check the sizes")
-        if math.prod(shape) > ELEMENT_LIMIT:
+    @torch.no_grad()
+    def _initialize(self, fan_in: int) -> None:
+        if self.algebra is REAL:
+            bound = min(1.0, math.sqrt(3 / fan_in))
+            self.weight.uniform_(-bound, bound)
+        else:
+            self.algebra.initialize(self.weight)
+
+    @torch.no_grad()
+    def set_mask(self, mask: Tensor) -> None:
+        """Prune the weights where ``mask`` is False. Raises InputError if 0 is no code of the layer."""
+        if self.levels % 2 == 0:
             raise InputError(
-                f"weights may have at most {ELEMENT_LIMIT} elements, not {offender}; use smaller sizes"
+                f"only weights with an odd number of levels can be pruned, not {self.levels}: "
+                "0 must be a code"
             )
+        super().set_mask(mask)
 
     @torch.no_grad()
     def update_step(self) -> None:
-        """Set the step from the present latent weights; the trainer says how often (paper: every epoch)."""
+        """Set the steps from the surviving latent weights; the trainer says how often (paper: every
+        epoch)."""
         if self.zero_median:
-            self.weight.sub_(median(self.weight))
-        self.step.fill_(step_of(self.weight, self.levels, self.rule))
+            self.weight.sub_(median(self._surviving(self.weight, self.mask)))
+        if self.step.dim() == 0:
+            self.step.fill_(step_of(self._surviving(self.weight, self.mask), self.levels, self.rule))
+            return
+        blocks = len(self.step)
+        masks = [None] * blocks if self.mask is None else self.mask.chunk(blocks)
+        for index, (part, mask) in enumerate(zip(self.weight.chunk(blocks), masks, strict=True)):
+            self.step[index] = step_of(self._surviving(part, mask), self.levels, self.rule)
+
+    @staticmethod
+    def _surviving(weight: Tensor, mask: Tensor | None) -> Tensor:
+        """The weights that are not pruned; all of them where none is left, as a step must be something."""
+        return weight if mask is None or not bool(mask.any()) else weight[mask]
 
     @torch.no_grad()
     def clamp_latent(self) -> None:
         """Clip the latent weights to [-1, 1], where their gradient lives; call it after every update."""
         self.weight.clamp_(-1, 1)
 
+    def step_of_each(self) -> Tensor:
+        """The step of every weight: scalar, or one a row of the stored weights, to broadcast."""
+        if self.step.dim() == 0:
+            return self.step
+        rows = self.step.repeat_interleave(len(self.weight) // len(self.step))
+        return rows.reshape(-1, *(1,) * (self.weight.dim() - 1))
+
+    def stored_codes(self) -> Tensor:
+        """Integer codes of the stored weights, 0 where pruned: int8, shape of ``weight``."""
+        return self.masked(codes(self.weight, self.step_of_each(), self.levels)).to(torch.int8)
+
     def codes(self) -> Tensor:
-        """Integer codes of the weights: int8, shape of ``weight``."""
-        return codes(self.weight, self.step, self.levels).to(torch.int8)
+        """Integer codes of the real matrix: int8, (out, in, ...)."""
+        return self.algebra.expand(self.stored_codes().float()).to(torch.int8)
 
     def histogram(self) -> Tensor:
-        """How often each code occurs: int64, shape (levels,)."""
-        return histogram(self.codes(), self.levels)
+        """How often each code occurs among the surviving weights: int64, shape (levels,)."""
+        return histogram(self._surviving(self.stored_codes(), self.mask), self.levels)
 
     def effective_weight(self) -> Tensor:
-        """The weights ``forward`` uses: codes, or in full precision what they round, unclipped."""
+        """The real matrix ``forward`` uses: of codes, or in full precision of what they round,
+        unclipped."""
         if self.quantized:
-            return heq(self.weight, self.step, self.levels)
-        return self.weight * (code_step(self.levels) / self.step)
+            stored = heq(self.weight, self.step_of_each(), self.levels)
+        else:
+            stored = self.weight * (code_step(self.levels) / self.step_of_each())
+        return self.algebra.expand(self.masked(stored))
 
     def constant(self) -> Weights:
-        """The codes as a constant of the program."""
-        return Weights(self.codes().cpu().numpy(), self.levels)
+        """The codes as a constant of the program; quaternions are stored as their components."""
+        codes = self.stored_codes().cpu().numpy()
+        if self.algebra is REAL:
+            return Weights(codes, self.levels)
+        return Weights.hamilton(codes.reshape(4, -1, *codes.shape[1:]), self.levels)
 
     def extra_repr(self) -> str:
         return f"{list(self.weight.shape)}, levels={self.levels}, rule={self.rule!r}"
@@ -124,12 +167,16 @@ class HEQConv2d(HEQLayer):
         groups: int = 1,
         levels: int = 3,
         rule: str = "quantile-span",
+        steps: str = "layer",
     ) -> None:
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise InputError(
                 f"groups must divide the channels, not {groups} with {in_channels} and {out_channels}"
             )
-        super().__init__((out_channels, in_channels // groups, *pair_of(kernel_size)), levels, rule)
+        if groups > 1 and self.algebra is not REAL:
+            raise InputError(f"{type(self).__name__} has no groups; leave groups out, it is {groups}")
+        shape = (out_channels, in_channels // groups, *pair_of(kernel_size))
+        super().__init__(shape, levels, rule, steps)
         self.stride = pair_of(stride)
         self.padding = pair_of(padding)
         self.dilation = pair_of(dilation)
@@ -148,12 +195,33 @@ class HEQLinear(HEQLayer):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, levels: int = 3, rule: str = "quantile-span"
+        self,
+        in_features: int,
+        out_features: int,
+        levels: int = 3,
+        rule: str = "quantile-span",
+        steps: str = "layer",
     ) -> None:
-        super().__init__((out_features, in_features), levels, rule)
+        super().__init__((out_features, in_features), levels, rule, steps)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.effective_weight())
+
+
+class HEQQuaternionConv2d(HEQConv2d):
+    """Convolution of quaternions with HEQ components: multiplication from the left, blocked channels.
+
+    ``in_channels`` and ``out_channels`` count real channels. Source: arXiv 2308.06780 for the product; its
+    quantization is ours.
+    """
+
+    algebra = QUATERNION
+
+
+class HEQQuaternionLinear(HEQLinear):
+    """Dense layer of quaternions with HEQ components; see ``HEQQuaternionConv2d``."""
+
+    algebra = QUATERNION
 
 
 class HEQClassifier(HEQLinear):
@@ -230,5 +298,7 @@ def lower_classifier(site: Site, module: HEQClassifier, x: Lowered) -> Lowered:
 LAYERS: dict[type[nn.Module], LowerRule] = {
     HEQConv2d: lower_conv,
     HEQLinear: lower_linear,
+    HEQQuaternionConv2d: lower_conv,
+    HEQQuaternionLinear: lower_linear,
     HEQClassifier: lower_classifier,
 }

@@ -1,4 +1,4 @@
-"""The input encoder: raw pixels to normalized integer codes."""
+"""The input encoder: raw pixels to normalized integer codes, colours to quaternions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from runtime.errors import InputError
-from runtime.ops import Lookup
+from runtime.ops import Concat, Conv2d, Lookup, Requantize
+from runtime.weights import MAX_LEVELS, Weights
 from toolchain.layers.base import Lowered, LowerRule, Site
 
 TOP_PIXEL = 255
 TOP_CODE = 127
+
+GRAY = (19, 38, 7)
+"""Luma of red, green and blue, in 64ths: 0.299, 0.587 and 0.114 rounded so that they sum to 1."""
 
 
 class PixelNorm(nn.Module):
@@ -60,4 +64,61 @@ def lower_pixel_norm(site: Site, module: PixelNorm, x: Lowered) -> Lowered:
     return Lowered(site.emit(Lookup(table), site.integers(x)))
 
 
-LAYERS: dict[type[nn.Module], LowerRule] = {PixelNorm: lower_pixel_norm}
+def memory_format(x: Tensor) -> torch.memory_format:
+    """``channels_last`` if ``x`` (N, C, H, W) is so in memory: what is made from it stays as fast."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class AppendGray(nn.Module):
+    """Colour codes as quaternions (R, G, B, gray): (N, 3, H, W) to (N, 4, H, W).
+
+    ``gray = floor((19 R + 38 G + 7 B + 32) / 64)``: ITU-R 601 luma to the nearest 64th, rounded. Input:
+    integer codes within -127..127 in a float tensor.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        red, green, blue = x.unbind(1)
+        colours = torch.empty_like(x[:, :1].expand(-1, 4, -1, -1), memory_format=memory_format(x))
+        colours[:, :3] = x
+        colours[:, 3] = torch.floor((GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue + 32) / 64)
+        return colours
+
+
+class PixelScale(nn.Module):
+    """Codes of ``PixelNorm`` in standard deviations, ``x / unit``: what plain float32 layers are fed."""
+
+    def __init__(self, unit: int = 32) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / self.unit
+
+
+def lower_append_gray(site: Site, _module: AppendGray, x: Lowered) -> Lowered:
+    """A 1x1 ``Conv2d`` and a ``Requantize`` make gray; ``Concat`` appends it."""
+    value, type_ = site.integers(x), site.type_of(x)
+    if len(type_.shape) != 3 or type_.channels != 3 or type_.interval.magnitude > TOP_CODE:
+        raise site.error(
+            f"AppendGray takes 3 channels of codes within -{TOP_CODE}..{TOP_CODE}, its operand is {type_}"
+        )
+    weights = Weights(np.array(GRAY, np.int8).reshape(1, 3, 1, 1), MAX_LEVELS)
+    luma = site.emit(Conv2d(weights), value)
+    gray = site.emit(Requantize([1], [32], [6], -TOP_CODE, TOP_CODE), luma)
+    return Lowered(site.emit(Concat(), value, gray))
+
+
+def refuse_pixel_scale(site: Site, _module: PixelScale, _x: Lowered) -> Lowered:
+    """A plain network starts with it, and has no program."""
+    raise site.error(
+        "PixelScale feeds plain float32 layers, which have no integer codes; make their HEQ twins with "
+        "`gatefold quantize`"
+    )
+
+
+LAYERS: dict[type[nn.Module], LowerRule] = {
+    PixelNorm: lower_pixel_norm,
+    AppendGray: lower_append_gray,
+    PixelScale: refuse_pixel_scale,
+}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from runtime.ops import MaxPool, Requantize, Reshape, SumPool
 from toolchain.layers.base import Lowered, LowerRule, Site
-from toolchain.layers.linear import Pair, pair_of
+from toolchain.layers.sizes import Pair, pair_of
 from toolchain.layers.thresholds import ChannelSign, falling
 
 

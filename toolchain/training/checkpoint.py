@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +26,15 @@ from toolchain.training.run import (
     RESULT_FILE,
     load_weights,
     read_recipe,
+    read_start,
     read_tensors,
+    remove_remains,
     write_json,
+    write_start,
     write_tensors,
 )
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 START_ANEW = f"delete {CHECKPOINT_FILE} and --resume, or delete the run directory, to train anew"
 
@@ -39,13 +43,14 @@ START_ANEW = f"delete {CHECKPOINT_FILE} and --resume, or delete the run director
 class Progression:
     """How far a run is: epochs done, and the epoch whose weights are to be kept so far.
 
-    ``chosen`` holds those weights when they may not be the last ones.
+    ``chosen`` holds those weights when they may not be the last ones. ``chosen_value`` is what the recipe
+    watches, larger when better: the accuracy, or minus the loss.
     """
 
     epochs: int = 0
     seconds: float = 0.0
     chosen_epoch: int = 0
-    chosen_accuracy: float = -1.0
+    chosen_value: float = -math.inf
     chosen: dict[str, Tensor] | None = None
 
     def advance(self, seconds: float) -> None:
@@ -93,10 +98,11 @@ def load_checkpoint(
 
 
 @contextmanager
-def open_run(directory: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
+def open_run(directory: Path, recipe: Recipe, resume: bool, start: str | None = None) -> Iterator[None]:
     """Make ``directory`` the home of a run of ``recipe``, and keep other processes out of it meanwhile.
 
-    Raises InputError if it is the home of another run, or if another process trains in it.
+    ``start``: the digest of the state that the run begins with, None if its seed draws that state. Raises
+    InputError if it is the home of another run, or if another process trains in it.
     """
     recipe_file = directory / RECIPE_FILE
     if resume and not recipe_file.exists():
@@ -104,21 +110,16 @@ def open_run(directory: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
     with _locked(directory):
         if resume:
             _check_same(recipe, read_recipe(directory), recipe_file)
-            _remove_remains(directory)
+            _check_start(directory, start)
+            remove_remains(directory, METRICS_FILE, CHECKPOINT_FILE, MODEL_FILE, RESULT_FILE)
         elif recipe_file.exists():
             raise InputError(
                 f"{directory} already holds a run; continue it with --resume, or choose another --out"
             )
         else:
+            write_start(directory, start)
             write_json(recipe_file, recipe.model_dump(mode="json"))
         yield
-
-
-def _remove_remains(directory: Path) -> None:
-    """Remove what ``atomic_write`` had begun to write when the process was killed."""
-    for name in (METRICS_FILE, CHECKPOINT_FILE, MODEL_FILE, RESULT_FILE):
-        for path in directory.glob(f".{name}.*.tmp"):
-            path.unlink()
 
 
 @contextmanager
@@ -150,6 +151,13 @@ def _check_same(recipe: Recipe, stored: Recipe, path: Path) -> None:
                 f"{path} belongs to another recipe: its {key} is {found}, not {wanted}; "
                 "resume with the recipe of the run, or choose another --out"
             )
+
+
+def _check_start(directory: Path, start: str | None) -> None:
+    if read_start(directory) != start:
+        raise InputError(
+            f"{directory} began with other weights; resume with those of the run, or choose another --out"
+        )
 
 
 class MetricsLog:

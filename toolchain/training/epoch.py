@@ -82,7 +82,7 @@ class Trainer:
         recipe: Recipe, world: World, model: nn.Module, images: TrainingImages, tell: Progress
     ) -> Trainer:
         """Put ``model`` on the device and prepare it as ``recipe.compute`` says."""
-        if recipe.compute.mixed == "bfloat16" and slow_bfloat16(world.device):
+        if recipe.epochs and recipe.compute.mixed == "bfloat16" and slow_bfloat16(world.device):
             advice = "no instructions for bfloat16 here; --set compute.mixed=off trains faster"
             tell(Event(recipe.phases[0].name, 1, recipe.epochs, 0, 1, message=advice))
         layout = torch.channels_last if recipe.compute.channels_last else torch.contiguous_format

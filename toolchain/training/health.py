@@ -21,7 +21,10 @@ SWING_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class LayerHealth:
-    """One quantized layer after an epoch: its step, and how many weights have each code, lowest first."""
+    """One quantized layer after an epoch: its step, and how many weights have each code, lowest first.
+
+    Pruned weights do not count. With a step for each component of quaternions, ``step`` is their mean.
+    """
 
     step: float
     histogram: tuple[int, ...]
@@ -39,7 +42,7 @@ class LayerHealth:
 def layer_health(model: nn.Module) -> dict[str, LayerHealth]:
     """The state of every quantized layer of ``model``, by its path."""
     return {
-        path: LayerHealth(float(layer.step), tuple(int(n) for n in layer.histogram()))
+        path: LayerHealth(float(layer.step.mean()), tuple(int(n) for n in layer.histogram()))
         for path, layer in quantized_layers(model).items()
     }
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runtime.errors import InputError
-from toolchain.config import Recipe, StepUpdate
+from toolchain.config import Recipe
 from toolchain.data import Dataset, validation_split
 from toolchain.layers import quantized_layers, set_precision
 from toolchain.models import ModelRow, model_row
@@ -26,40 +25,20 @@ from toolchain.training.checkpoint import (
     save_checkpoint,
 )
 from toolchain.training.epoch import Trainer, check_compiler, check_share
-from toolchain.training.evaluate import count_correct
+from toolchain.training.evaluate import Part, Score
 from toolchain.training.health import find_warnings, layer_health
 from toolchain.training.plan import PlannedEpoch, plan_epochs, seed_everything
 from toolchain.training.progress import Event, Progress, silent
-from toolchain.training.run import RunResult, hardware, tool_versions, write_result
+from toolchain.training.run import (
+    RunResult,
+    digest,
+    hardware,
+    load_weights,
+    tool_versions,
+    write_result,
+)
 from toolchain.training.schedule import learning_rate, make_optimizer
 from toolchain.training.world import World, join_world
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)`` on the device, to evaluate on.
-
-    Each process holds the share of its rank; ``total`` counts the images of all.
-    """
-
-    images: Tensor
-    labels: Tensor
-    total: int
-
-    @staticmethod
-    def of(images: Any, labels: Any, world: World) -> Part:
-        """This rank's share."""
-        share = slice(world.rank, None, world.size)
-        return Part(
-            torch.tensor(images[share], device=world.device),
-            torch.tensor(labels[share], device=world.device),
-            len(images),
-        )
-
-    def accuracy(self, model: nn.Module, world: World) -> float:
-        """Share of all images that ``model``, alike on every rank, gets right: the same number on each."""
-        correct = torch.tensor(count_correct(model, self.images, self.labels), device=world.device)
-        return int(world.sum(correct)) / self.total
 
 
 def train(
@@ -69,8 +48,12 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     progress: Progress | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> RunResult:
     """Train ``recipe`` on ``dataset`` into the run directory ``out_dir``.
+
+    ``start``: weights, masks and buffers to begin with, a state of the recipe's model; without it the
+    recipe's seed draws them (``initial_model``). A run is resumed with the start it began with.
 
     On the CPU the same recipe, thread count and library versions give the same weights, whether or not
     the run was interrupted and resumed in between. Every epoch adds a line to ``metrics.jsonl`` and then
@@ -93,10 +76,11 @@ def train(
         check_share(recipe, world)
         if recipe.compute.compile:
             check_compiler(world.device)
-        seed_everything(recipe.seed, 0)
-        model = row.build(**recipe.options)
-        _configure_steps(model, recipe.step)
-        world.from_first(lambda: stack.enter_context(open_run(directory, recipe, resume)))
+        model = initial_model(recipe)
+        if start is not None:
+            load_weights(model, start, "the start")
+        began = digest(start) if start is not None else None
+        world.from_first(lambda: stack.enter_context(open_run(directory, recipe, resume, began)))
         tell = progress if progress and world.first else silent
         return _train_model(model, recipe, dataset, directory, world, resume, tell)
 
@@ -125,6 +109,8 @@ def _train_model(
     trainer = Trainer.of(recipe, world, model, images, tell)
     optimizer = None
     for epoch in plan_epochs(recipe)[done.epochs :]:
+        if _out_of_patience(recipe, done):
+            break
         started = time.perf_counter()
         set_precision(model, epoch.phase.precision)
         if optimizer is None or epoch.index == 0:
@@ -132,21 +118,30 @@ def _train_model(
             if epoch.index:
                 optimizer.load_state_dict(optimizer_state)
         loss = trainer.train(epoch, optimizer)
-        reached = watched.accuracy(model, world)
+        reached = watched.score(model, world)
         seconds = time.perf_counter() - started
         done.advance(seconds)
         _choose(recipe, epoch, done, reached, model)
-        measured = {"loss": loss, "accuracy": reached, "seconds": round(seconds, 3)}
+        measured = {"loss": loss, "accuracy": reached.accuracy, "seconds": round(seconds, 3)}
+        if recipe.watch == "loss":
+            measured["validation_loss"] = reached.loss
         world.from_first(_record, directory, trainer, epoch, done, optimizer, metrics, measured)
-    return _finish(recipe, directory, model, done, len(images), dataset, world)
+    return _finish(recipe, directory, model, done, len(images), watched, dataset, world)
 
 
-def _configure_steps(model: nn.Module, options: StepUpdate) -> None:
-    """Let every quantized layer choose its step as the recipe says, from its initial weights on."""
+def initial_model(recipe: Recipe) -> nn.Module:
+    """The untrained network of ``recipe``, with the weights that its seed draws.
+
+    Every quantized layer chooses its step as the recipe says, from these weights on. Raises InputError.
+    """
+    row = model_row(recipe.model)
+    seed_everything(recipe.seed, 0)
+    model = row.build(**recipe.options)
     for layer in quantized_layers(model).values():
-        layer.rule = options.rule or layer.rule
-        layer.zero_median = options.zero_median
+        layer.rule = recipe.step.rule or layer.rule
+        layer.zero_median = recipe.step.zero_median
         layer.update_step()
+    return model
 
 
 @contextmanager
@@ -199,14 +194,20 @@ def _record(
 
 
 def _choose(
-    recipe: Recipe, epoch: PlannedEpoch, done: Progression, watched: float, model: nn.Module
+    recipe: Recipe, epoch: PlannedEpoch, done: Progression, reached: Score, model: nn.Module
 ) -> None:
     """Keep this epoch's weights if the recipe's policy wants them."""
     comparable = epoch.phase.precision == recipe.phases[-1].precision
-    if recipe.keep == "last" or (comparable and watched > done.chosen_accuracy):
-        done.chosen_epoch, done.chosen_accuracy = epoch.number + 1, watched
+    value = -reached.loss if recipe.watch == "loss" else reached.accuracy
+    if recipe.keep == "last" or (comparable and value > done.chosen_value):
+        done.chosen_epoch, done.chosen_value = epoch.number + 1, value
         if recipe.keep == "best":
             done.chosen = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _out_of_patience(recipe: Recipe, done: Progression) -> bool:
+    """Whether what the recipe watches has not improved for as many epochs as its patience."""
+    return 0 < recipe.patience <= done.epochs - done.chosen_epoch and done.chosen_epoch > 0
 
 
 def _tell_epoch(recipe: Recipe, epoch: PlannedEpoch, line: dict[str, Any], tell: Progress) -> None:
@@ -222,6 +223,7 @@ def _finish(
     model: nn.Module,
     done: Progression,
     train_samples: int,
+    watched: Part,
     dataset: Dataset,
     world: World,
 ) -> RunResult:
@@ -236,12 +238,12 @@ def _finish(
         options={**model_row(recipe.model).options, **recipe.options},
         dataset=recipe.dataset,
         seed=recipe.seed,
-        accuracy=test.accuracy(model, world),
-        validation_accuracy=done.chosen_accuracy if recipe.validation else None,
+        accuracy=test.score(model, world).accuracy,
+        validation_accuracy=watched.score(model, world).accuracy if recipe.validation else None,
         train_samples=train_samples,
         test_samples=test.total,
         epoch=done.chosen_epoch,
-        epochs=recipe.epochs,
+        epochs=done.epochs,
         seconds=round(done.seconds, 2),
         device=world.device.type,
         hardware=hardware(world.device),

@@ -1,6 +1,7 @@
 """The run directory: what a training run leaves behind, and how it is read again.
 
 recipe.json     the recipe, complete
+start.json      digest of the weights it began with, if they are not those that the seed draws
 metrics.jsonl   one JSON line per epoch
 checkpoint.pt   the last epoch, to resume from
 run.lock        locked while a process trains here
@@ -10,6 +11,7 @@ result.json     accuracy and provenance (RunResult)
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -26,10 +28,11 @@ from runtime.errors import InputError
 from runtime.files import atomic_write
 from runtime.version import VERSION
 from toolchain.config import Option, Recipe, parse_recipe
-from toolchain.layers import set_precision
+from toolchain.layers import adopt_masks, set_precision
 from toolchain.models import model_row
 
 RECIPE_FILE = "recipe.json"
+START_FILE = "start.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FILE = "checkpoint.pt"
 LOCK_FILE = "run.lock"
@@ -43,8 +46,9 @@ class RunResult:
 
     ``accuracy`` is the share (0..1) of the ``test_samples`` that the chosen weights get right, in
     float32 on ``device``; ``validation_accuracy`` is None without a validation share. ``epoch`` is the
-    chosen one, from 1. ``seconds`` is training time, evaluation included. ``device`` is ``cpu`` or ``cuda``
-    and ``hardware`` the name of the processor or GPU, of which ``processes`` worked together.
+    chosen one of the ``epochs`` trained, from 1, or 0 when none was. ``seconds`` is the time that took.
+    ``device`` is ``cpu`` or ``cuda`` and ``hardware`` the name of the processor or GPU, of which
+    ``processes`` worked together.
     """
 
     recipe: str
@@ -113,6 +117,13 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
         torch.save(dict(content), file)
 
 
+def remove_remains(directory: Path, *names: str) -> None:
+    """Remove what ``atomic_write`` had begun to write when a process was killed, and nobody writes now."""
+    for name in names:
+        for path in directory.glob(f".{name}.*.tmp"):
+            path.unlink()
+
+
 def read_tensors(path: Path) -> dict[str, Any]:
     """What ``write_tensors`` saved, on the CPU; nothing in the file is executed. Raises InputError."""
     try:
@@ -127,8 +138,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load ``state``, read from ``path``, into ``model``. Raises InputError when they do not fit."""
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
+    """Load ``state``, read from ``path``, into ``model``, masks too. Raises InputError for a misfit."""
+    adopt_masks(model, state)
     own = model.state_dict()
     for name in [*own, *state]:
         if name not in own or name not in state:
@@ -143,9 +155,33 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     model.load_state_dict(state)
 
 
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, dtypes, shapes and contents of ``state``, in hexadecimal, whatever the order."""
+    content = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        content.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
+
+
+def write_start(directory: Path, start: str | None) -> None:
+    """Note the digest of the state a run begins with; None for that which its seed draws."""
+    if start is None:
+        (directory / START_FILE).unlink(missing_ok=True)
+    else:
+        write_json(directory / START_FILE, {"sha256": start})
+
+
+def read_start(directory: Path) -> str | None:
+    """What ``write_start`` noted. Raises InputError."""
+    path = directory / START_FILE
+    return str(read_json(path).get("sha256")) if path.exists() else None
+
+
 def read_recipe(directory: Path) -> Recipe:
     """The recipe of a run. Raises InputError."""
-    return parse_recipe(_read_json(directory / RECIPE_FILE), str(directory / RECIPE_FILE))
+    return parse_recipe(read_json(directory / RECIPE_FILE), str(directory / RECIPE_FILE))
 
 
 def load_run(run_dir: str | Path) -> Run:
@@ -156,7 +192,7 @@ def load_run(run_dir: str | Path) -> Run:
     recipe = read_recipe(directory)
     model = model_row(recipe.model).build(**recipe.options)
     try:
-        result = _read_result(directory / RESULT_FILE)
+        result = read_result(directory / RESULT_FILE)
         load_weights(model, read_tensors(directory / MODEL_FILE), directory / MODEL_FILE)
     except InputError as error:
         raise InputError(f"{error}; {_remedy(directory)}") from None
@@ -170,8 +206,8 @@ def write_result(directory: Path, model_state: Mapping[str, Tensor], result: Run
     write_json(directory / RESULT_FILE, asdict(result))
 
 
-def _read_result(path: Path) -> RunResult:
-    content = _read_json(path)
+def read_result(path: Path) -> RunResult:
+    content = read_json(path)
     try:
         if set(content) == {field.name for field in fields(RunResult)}:
             return TypeAdapter(RunResult).validate_json(json.dumps(content), strict=True)
@@ -190,7 +226,7 @@ def _remedy(directory: Path) -> str:
     return f"`gatefold train RECIPE --resume --out {directory}` repairs it"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

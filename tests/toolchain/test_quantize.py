@@ -1,0 +1,146 @@
+"""``gatefold quantize``: from a plain, pruned network to a program that verifies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.serialize import load as load_program
+from tests.published import mnist_of_digits
+from toolchain.config import load_recipe
+from toolchain.data import load as load_data
+from toolchain.layers import adopt_masks, prunable_layers
+from toolchain.training import initial_model, load_run, train
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of data sets with a small MNIST."""
+    root = tmp_path_factory.mktemp("data")
+    mnist_of_digits(root / "mnist")
+    return root
+
+
+@pytest.fixture(scope="module")
+def plain(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a trained quaternion network with half of the weights of its first layer pruned."""
+    recipe = load_recipe("lenet-12").with_epochs(12)
+    recipe = recipe.model_copy(update={"options": {"algebra": "quaternion"}})
+    dataset = load_data("mnist", data)
+    model = initial_model(recipe)
+    layer = next(iter(prunable_layers(model).values()))
+    layer.set_mask(layer.scores() > layer.scores().median())
+    directory = tmp_path_factory.mktemp("runs") / "plain"
+    result = train(recipe, dataset, directory, start=model.state_dict())
+    assert result.accuracy > 0.75
+    return directory
+
+
+def test_from_a_pruned_run_to_a_program_that_verifies(
+    plain: Path, data: Path, tmp_path: Path, invoke: object
+) -> None:
+    out = tmp_path / "twin"
+    code, text, _ = invoke(
+        "quantize", plain, "--epochs", 4, "--steps", "component", "--data-dir", data, "--out", out, "--json"
+    )
+    assert code == 0
+    told = json.loads(text)
+    assert told["run"] == str(out)
+    assert told["plain_accuracy"] == load_run(plain).result.accuracy
+    assert told["accuracy"] > 0.7
+    mask = next(iter(prunable_layers(load_run(plain).model).values())).mask
+    twin = load_run(out).model
+    layer = next(iter(prunable_layers(twin).values()))
+    assert torch.equal(layer.mask, mask)
+    assert not layer.stored_codes()[~mask].any()
+    assert invoke("lower", out)[0] == 0
+    program = load_program(out / "program.gfold")
+    hidden = next(node.op for node in program.nodes if node.op.name == "Dense")
+    assert hidden.weights.is_hamilton
+    assert hidden.weights.stored_bytes < hidden.weights.codes.size / 4 / 5
+    code, text, _ = invoke(
+        "verify", out / "program.gfold", "--data", "mnist", "--data-dir", data, "--model", out,
+        "--executors", "all", "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert {row["mismatches"] for row in json.loads(text)["executors"].values()} == {0}
+
+
+def test_no_epochs_calibrate_alone_and_repeat_exactly(
+    plain: Path, data: Path, tmp_path: Path, invoke: object
+) -> None:
+    found = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        arguments = ("quantize", plain, "--epochs", 0, "--bits", 4, "--levels", 15, "--data-dir", data)
+        code, text, _ = invoke(*arguments, "--out", out)
+        assert code == 0
+        assert "after calibration alone; the plain network has" in text
+        found.append(load_run(out))
+    assert found[0].result.epochs == 0
+    assert found[0].result.accuracy > load_run(plain).result.accuracy - 0.06
+    states = [run.model.state_dict() for run in found]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    adopt_masks(found[1].model, states[0])
+
+
+def test_a_stopped_run_goes_on(plain: Path, data: Path, tmp_path: Path, invoke: object) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    common = ("--data-dir", data, "--epochs", 2)
+    assert invoke("quantize", plain, *common, "--out", whole)[0] == 0
+    assert invoke("quantize", plain, *common, "--out", cut)[0] == 0
+    (cut / "result.json").unlink()
+    (cut / "checkpoint.pt").unlink()
+    assert invoke("quantize", plain, *common, "--out", cut, "--resume")[0] == 0
+    ours, theirs = (load_run(run).model.state_dict() for run in (cut, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--levels", 4),
+            "only weights with an odd number of levels can be pruned, not 4: 0 must be a code",
+        ),
+        (("--levels", 0), "levels"),
+        (("--bits", 9), "activation bits must be within 1..8, not 9"),
+        (
+            ("--learning-rate", 0),
+            "quantize: phases.qat.learning_rate: input should be greater than 0, not 0.0",
+        ),
+        (("--last-levels", 200), "layer classifier: weight levels must be odd within 3..127"),
+    ],
+)
+def test_bad_options_are_one_line(
+    arguments: tuple[object, ...], message: str, plain: Path, data: Path, tmp_path: Path, invoke: object
+) -> None:
+    code, out, err = invoke("quantize", plain, *arguments, "--data-dir", data, "--out", tmp_path / "twin")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "twin").exists()
+
+
+def test_only_plain_networks_are_quantized(plain: Path, data: Path, tmp_path: Path, invoke: object) -> None:
+    out = tmp_path / "twin"
+    assert invoke("quantize", plain, "--epochs", 0, "--data-dir", data, "--out", out)[0] == 0
+    code, _, err = invoke("quantize", out, "--data-dir", data, "--out", tmp_path / "again")
+    assert code == 2
+    assert f"{out} is quantized already, to 3 levels; lower it" in err
+    digits = tmp_path / "digits"
+    assert invoke("train", "digits-ternary", "--epochs", 3, "--out", digits)[0] == 0
+    code, _, err = invoke("quantize", digits, "--out", tmp_path / "again")
+    assert code == 2
+    assert "model 'ornet-digits' has no plain form to be quantized" in err
+    code, _, err = invoke("lower", plain)
+    assert code == 2
+    assert "ends in full precision and has no integer program; quantize it with `gatefold quantize`" in err
+    images = load_data("mnist", data).test_images
+    assert np.unique(images).size > 5
