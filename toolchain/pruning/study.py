@@ -1,0 +1,196 @@
+"""A pruning study: a directory of runs, and the workers that train them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from runtime.errors import GatefoldError, InputError
+from toolchain.config import leaves
+from toolchain.data import Dataset
+from toolchain.pruning.plan import Job, Plan
+from toolchain.pruning.plot import PICTURE_FILE, draw
+from toolchain.pruning.protocol import Runs
+from toolchain.pruning.queue import STUDY_LOCK, Claim, Queue, open_queue
+from toolchain.pruning.results import (
+    RESULTS_FILE,
+    TABLE_FILE,
+    Ticket,
+    collect,
+    summarize,
+    write_results,
+)
+from toolchain.pruning.settings import Settings
+from toolchain.training import Event, RunResult
+from toolchain.training.run import read_json, remove_remains, write_json
+
+STUDY_FILE = "study.json"
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a worker tells: it is at ``event`` of ``job``, or has its ``result``, or the ``error`` of it.
+
+    ``finished`` of ``total`` jobs of the study are done.
+    """
+
+    job: Job
+    finished: int
+    total: int
+    event: Event | None = None
+    result: RunResult | None = None
+    error: str = ""
+
+
+def outcome(notice: Notice) -> str:
+    """One line for a run that has ended."""
+    position = f"{notice.finished}/{notice.total} {notice.job.run}"
+    if notice.result is None:
+        return f"{position}: failed: {notice.error}"
+    return f"{position}: {100 * notice.result.accuracy:.2f} %, {notice.result.seconds:.1f} s"
+
+
+Listener = Callable[[Notice], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """A study in ``directory``. ``name``: its own in the database, that of ``storage`` or a file."""
+
+    directory: Path
+    name: str
+    runs: Runs
+    storage: str | None
+
+    @property
+    def plan(self) -> Plan:
+        """What the study consists of."""
+        return self.runs.plan
+
+    def outstanding(self) -> list[str]:
+        """Runs that can start now and are not finished."""
+        return [
+            job.run
+            for job in self.plan.jobs()
+            if self.runs.is_ready(job) and not self.runs.is_finished(job)
+        ]
+
+    def finished(self) -> int:
+        """How many jobs are done."""
+        return sum(self.runs.is_finished(job) for job in self.plan.jobs())
+
+    def retry(self) -> None:
+        """Let jobs that failed before be taken once more."""
+        with open_queue(self.directory, self.name, self.storage) as queue:
+            queue.retry(self.outstanding)
+
+    def errors(self) -> dict[str, str]:
+        """Why runs that are not finished failed when they were last tried, by run."""
+        left = self.outstanding()
+        with open_queue(self.directory, self.name, self.storage) as queue:
+            return {run: error for run, error in queue.errors().items() if run in left}
+
+    def publish(self) -> list[Ticket]:
+        """Write the tables and the picture of what is found so far; the tickets that are trained."""
+        title = self.plan.settings.recipe.name
+        with FileLock(self.directory / STUDY_LOCK):
+            remove_remains(self.directory, RESULTS_FILE, TABLE_FILE, PICTURE_FILE)
+            tickets = collect(self.runs)
+            write_results(self.runs, tickets)
+            if tickets:
+                draw(summarize(tickets), title, self.directory / PICTURE_FILE)
+        return tickets
+
+    def work(self, dataset: Dataset, device: str, listener: Listener) -> None:
+        """Train jobs until none is left that this process could take.
+
+        Jobs of other workers are waited for: others may follow from them, and they may be killed.
+        """
+        jobs = {job.run: job for job in self.plan.jobs()}
+        with open_queue(self.directory, self.name, self.storage) as queue:
+            while True:
+                claim = queue.take(self.outstanding)
+                if claim:
+                    self._work_on(claim, jobs[claim.run], queue, dataset, device, listener)
+                elif queue.is_busy():
+                    time.sleep(POLL_SECONDS)
+                else:
+                    return
+
+    def _work_on(
+        self, claim: Claim, job: Job, queue: Queue, dataset: Dataset, device: str, listener: Listener
+    ) -> None:
+        before, total = self.finished(), len(self.plan.jobs())
+
+        def tell(event: Event) -> None:
+            listener(Notice(job, before, total, event=event))
+
+        try:
+            result = self.runs.execute(job, dataset, device, tell)
+        except (GatefoldError, OSError) as error:
+            queue.fail(claim, str(error))
+            listener(Notice(job, before, total, error=str(error)))
+        else:
+            queue.finish(claim, result.accuracy)
+            listener(Notice(job, self.finished(), total, result=result))
+
+
+def open_study(directory: Path, settings: Settings, resume: bool, storage: str | None = None) -> Study:
+    """Begin the study of ``settings`` in ``directory``, or join it with ``resume``.
+
+    Raises InputError for settings that do not go together, and when the directory holds another study, or
+    one that was to be begun, or none that could be resumed.
+    """
+    plan = Plan.of(settings)
+    path = directory / STUDY_FILE
+    if resume and not path.exists():
+        raise InputError(f"nothing to resume: {directory} holds no study; leave out --resume to start one")
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} must be a directory; choose another --out")
+    directory.mkdir(parents=True, exist_ok=True)
+    wanted = {"server": storage is not None, "settings": settings.model_dump(mode="json")}
+    with FileLock(directory / STUDY_LOCK):
+        remove_remains(directory, STUDY_FILE)
+        if not path.exists():
+            write_json(path, {"name": f"{settings.recipe.name}-{uuid.uuid4().hex[:8]}", **wanted})
+        elif not resume:
+            raise InputError(
+                f"{directory} already holds a study; go on with --resume, or choose another --out"
+            )
+        stored = read_json(path)
+    _check_same(settings, storage is not None, stored, path)
+    return Study(directory, stored["name"], Runs(plan, directory), storage)
+
+
+def _check_same(settings: Settings, server: bool, stored: dict[str, Any], path: Path) -> None:
+    """Raise InputError unless ``path`` is of a study of ``settings``, with its jobs in the same place."""
+    try:
+        theirs = _leaves(Settings.model_validate(stored["settings"]))
+        on_server = stored["server"]
+    except (KeyError, ValidationError):
+        raise InputError(f"{path} is damaged or of another version; choose another --out") from None
+    if on_server != server:
+        advice = "give its --storage" if on_server else "leave out --storage"
+        raise InputError(f"{path} has its jobs in another database; {advice}")
+    ours = _leaves(settings)
+    for key in [*ours, *theirs]:
+        if ours.get(key) != theirs.get(key):
+            found, wanted = (repr(side[key]) if key in side else "left out" for side in (theirs, ours))
+            raise InputError(
+                f"{path} belongs to another study: its {key} is {found}, not {wanted}; "
+                "resume with the options of the study, or choose another --out"
+            )
+
+
+def _leaves(settings: Settings) -> dict[str, Any]:
+    """Every single value of ``settings`` by its key."""
+    tree = settings.model_dump(mode="json", exclude={"recipe"})
+    return tree | {f"recipe.{key}": value for key, value in leaves(settings.recipe).items()}
