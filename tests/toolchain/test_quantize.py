@@ -14,6 +14,7 @@ from tests.published import mnist_of_digits
 from toolchain.config import load_recipe
 from toolchain.data import load as load_data
 from toolchain.layers import adopt_masks, prunable_layers
+from toolchain.provenance import canonical_place, read_commands
 from toolchain.training import initial_model, load_run, train
 
 torch.set_num_threads(1)
@@ -100,6 +101,35 @@ def test_a_stopped_run_goes_on(plain: Path, data: Path, tmp_path: Path, invoke: 
     assert invoke("quantize", plain, *common, "--out", cut, "--resume")[0] == 0
     ours, theirs = (load_run(run).model.state_dict() for run in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_card_of_a_quantized_network_has_the_commands_that_made_it(
+    data: Path, tmp_path: Path, invoke: object
+) -> None:
+    plain, twin, folder = tmp_path / "first", tmp_path / "second", tmp_path / "folder"
+    options = ("--set", "options.algebra=quaternion", "--epochs", 1)
+    assert invoke("train", "lenet-12", *options, "--data-dir", data, "--out", plain)[0] == 0
+    assert invoke("quantize", plain, "--epochs", 1, "--data-dir", data, "--out", twin)[0] == 0
+    publish = ("publish", twin, "--vectors", "random", "--data-dir", data, "-o")
+    assert invoke(*publish, folder)[0] == 0
+    card = (folder / "card.md").read_text()
+    assert "gatefold train lenet-12 --set options.algebra=quaternion --epochs 1 --out runs/lenet-12" in card
+    assert "gatefold quantize runs/lenet-12 --epochs 1 --out runs/lenet-12-heq\n" in card
+    (twin / "commands.json").write_text("{}")
+    code, _, err = invoke(*publish, tmp_path / "other")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "commands.json is damaged: it must hold a list of commands; delete it" in err
+    (twin / "commands.json").unlink()
+    assert invoke(*publish, tmp_path / "other")[0] == 0
+    assert "of which nobody noted where they come from" in (tmp_path / "other/card.md").read_text()
+
+
+def test_a_run_of_a_study_is_made_by_the_study(tmp_path: Path) -> None:
+    run = tmp_path / "lenet/quaternion/seed-0/last/round-03"
+    run.mkdir(parents=True)
+    (tmp_path / "lenet/study.json").write_text('{"command": "gatefold prune lenet-12 --seeds 0,1"}')
+    assert read_commands(run) == ["gatefold prune lenet-12 --seeds 0,1 --out studies/lenet"]
+    assert canonical_place(run) == "studies/lenet/quaternion/seed-0/last/round-03"
 
 
 @pytest.mark.parametrize(

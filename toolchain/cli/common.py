@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from runtime.errors import InputError, MissingToolError
@@ -43,6 +45,34 @@ def executor_option(default: str) -> Callable[[Any], Any]:
         show_default=True,
         help="Which executor runs it (`gatefold executors` lists them).",
     )
+
+
+PLACES = frozenset({"out", "resume", "data_dir", "as_json", "show", "workers", "storage"})
+"""Options that say where and how something is made, not what."""
+
+
+def command_line(**places: str) -> str:
+    """The present command as it was typed, without ``PLACES``; ``places`` replace arguments by name."""
+    context = click.get_current_context()
+    words = ["gatefold", str(context.info_name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if source is not ParameterSource.COMMANDLINE or name in PLACES:
+            continue
+        value = places.get(name, context.params[name])
+        if isinstance(parameter, click.Argument):
+            words.append(str(value))
+        elif getattr(parameter, "is_flag", False):
+            words.append(parameter.opts[0])
+        else:
+            joined = value if parameter.multiple else [_joined(value)]
+            words += [word for item in joined for word in (parameter.opts[0], str(item))]
+    return shlex.join(words)
+
+
+def _joined(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def emit(value: Any, as_json: bool, text: str) -> None:

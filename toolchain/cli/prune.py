@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.errors import GatefoldError, InputError
-from toolchain.cli.common import data_dir_option, emit, extra, json_option, table, tell_download
+from toolchain.cli.common import (
+    command_line,
+    data_dir_option,
+    emit,
+    extra,
+    json_option,
+    table,
+    tell_download,
+)
 from toolchain.cli.train import find_recipe
 
 if TYPE_CHECKING:
@@ -112,7 +120,8 @@ def command(
     chosen = chosen.with_epochs(epochs) if epochs else chosen
     settings = make_settings(chosen, **options | {"accuracies": ACCURACIES[options["accuracies"]]})
     dataset = load_data(chosen.dataset, data_dir, tell_download)
-    study = open_study(out or Path("studies") / chosen.name, settings, resume, storage)
+    directory = out or Path("studies") / chosen.name
+    study = open_study(directory, settings, resume, storage, command_line())
     study.retry()
     quiet = as_json or sys.stderr.isatty()
     with _bar(study) as advance:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from toolchain.cli.common import data_dir_option, emit, extra, json_option, tell_download
+from toolchain.cli.common import command_line, data_dir_option, emit, extra, json_option, tell_download
 from toolchain.cli.train import training_progress
 
 
@@ -88,6 +88,7 @@ def command(
     with extra("train", "quantizing"):
         from toolchain.config import override
         from toolchain.data import load as load_data
+        from toolchain.provenance import canonical_place, read_commands, write_commands
         from toolchain.quantize import quantized_recipe, starting_state
         from toolchain.training import load_run, train
     plain = load_run(run)
@@ -115,6 +116,8 @@ def command(
         result = train(
             recipe, dataset, directory, device=device, resume=resume, progress=listen, start=start
         )
+    made = command_line(run=canonical_place(run))
+    write_commands(directory, [*read_commands(run), f"{made} --out runs/{recipe.name}"])
     how = f"{result.epochs} epochs of training" if result.epochs else "calibration alone"
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.errors import InputError
-from toolchain.cli.common import data_dir_option, data_option, emit, extra, json_option, tell_download
+from toolchain.cli.common import (
+    command_line,
+    data_dir_option,
+    data_option,
+    emit,
+    extra,
+    json_option,
+    tell_download,
+)
 
 PERMILLE = 1000
 """Resolution of the bar."""
@@ -125,6 +133,7 @@ def command(
     with extra("train", "training"):
         from toolchain.config import override
         from toolchain.data import load as load_data
+        from toolchain.provenance import write_commands
         from toolchain.training import train
         from toolchain.training.world import speaks_for_all
     speaks = speaks_for_all()
@@ -139,6 +148,8 @@ def command(
     directory = out or Path("runs") / recipe.name
     with training_progress(recipe.name, quiet=as_json) if speaks else nullcontext() as listen:
         result = train(recipe, dataset, directory, device=device, resume=resume, progress=listen)
+    if speaks:
+        write_commands(directory, [f"{command_line()} --out runs/{recipe.name}"])
     plain = recipe.phases[-1].precision == "float"
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from runtime.errors import GatefoldError, InputError
 from toolchain.config import leaves
 from toolchain.data import Dataset
+from toolchain.provenance import COMMAND, STUDY_FILE
 from toolchain.pruning.plan import Job, Plan
 from toolchain.pruning.plot import PICTURE_FILE, draw
 from toolchain.pruning.protocol import Runs
@@ -31,7 +32,6 @@ from toolchain.pruning.settings import Settings
 from toolchain.training import Event, RunResult
 from toolchain.training.run import read_json, remove_remains, write_json
 
-STUDY_FILE = "study.json"
 POLL_SECONDS = 0.5
 
 
@@ -143,9 +143,12 @@ class Study:
             listener(Notice(job, self.finished(), total, result=result))
 
 
-def open_study(directory: Path, settings: Settings, resume: bool, storage: str | None = None) -> Study:
+def open_study(
+    directory: Path, settings: Settings, resume: bool, storage: str | None = None, command: str = ""
+) -> Study:
     """Begin the study of ``settings`` in ``directory``, or join it with ``resume``.
 
+    ``command``: what makes it again; runs of the study that are published say so.
     Raises InputError for settings that do not go together, and when the directory holds another study, or
     one that was to be begun, or none that could be resumed.
     """
@@ -156,7 +159,11 @@ def open_study(directory: Path, settings: Settings, resume: bool, storage: str |
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} must be a directory; choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = {"server": storage is not None, "settings": settings.model_dump(mode="json")}
+    wanted = {
+        "server": storage is not None,
+        "settings": settings.model_dump(mode="json"),
+        COMMAND: command,
+    }
     with FileLock(directory / STUDY_LOCK):
         remove_remains(directory, STUDY_FILE)
         if not path.exists():

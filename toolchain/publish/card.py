@@ -27,7 +27,8 @@ class Evidence:
     ``correct`` of the ``samples`` test images have their label as the program's class on ``executor``.
     ``model``: the program against its float64 model. ``vectors``: how many test vectors there are, and
     ``random_vectors`` whether they are of random inputs in place of the first test images.
-    ``files``: bytes and SHA-256 of the other files of the folder, by name.
+    ``files``: bytes and SHA-256 of the other files of the folder, by name. ``commands``: those that made
+    the run, if training began with the weights of another; none where its recipe alone does.
     """
 
     run: Run
@@ -39,6 +40,7 @@ class Evidence:
     vectors: int
     random_vectors: bool
     files: Mapping[str, tuple[int, str]]
+    commands: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -189,23 +191,32 @@ def _data(evidence: Evidence) -> list[tuple[str, object]]:
 
 def _commands(evidence: Evidence) -> str:
     """The commands that train, publish and check."""
-    recipe, result = evidence.run.recipe, evidence.run.result
-    shipped = recipe.name in shipped_recipes() and load_recipe(recipe.name) == recipe
-    source = recipe.name if shipped else f"{recipe.name}.toml"
-    run, folder = f"runs/{recipe.name}", f"trained/{recipe.name}"
-    start = "" if result.processes == 1 else f"torchrun --nproc-per-node {result.processes} --no-python "
-    device = "" if result.device == "cpu" else " --device cuda"
-    executor = f" --executor {evidence.executor}"
+    name = evidence.run.recipe.name
+    run, folder, executor = f"runs/{name}", f"trained/{name}", f" --executor {evidence.executor}"
     vectors = " --vectors random" if evidence.random_vectors else ""
+    first, made = _training_commands(evidence, run)
     commands = [
-        f"{start}gatefold train {source}{device} --out {run}",
+        *made,
         f"gatefold publish {run}{executor}{vectors} -o {folder}",
-        f"gatefold evaluate {folder}/program.gfold --data {result.dataset}{executor}",
+        f"gatefold evaluate {folder}/program.gfold --data {evidence.run.result.dataset}{executor}",
         f"gatefold verify {folder}/program.gfold --vectors {folder}/vectors.npz",
     ]
-    first = "" if shipped else f"`{source}` is the recipe below. "
     where = "`--data-dir` or `GATEFOLD_DATA` says where the files of the data set are."
     return f"{first}{where}\n\n```\n" + "\n".join(commands) + "\n```"
+
+
+def _training_commands(evidence: Evidence, run: str) -> tuple[str, Sequence[str]]:
+    """What to say first, and the commands that make the directory ``run``."""
+    recipe, result = evidence.run.recipe, evidence.run.result
+    if evidence.run.started:
+        unknown = "Training began with weights of which nobody noted where they come from. "
+        return "" if evidence.commands else unknown, evidence.commands
+    shipped = recipe.name in shipped_recipes() and load_recipe(recipe.name) == recipe
+    source = recipe.name if shipped else f"{recipe.name}.toml"
+    start = "" if result.processes == 1 else f"torchrun --nproc-per-node {result.processes} --no-python "
+    device = "" if result.device == "cpu" else " --device cuda"
+    first = "" if shipped else f"`{source}` is the recipe below. "
+    return first, [f"{start}gatefold train {source}{device} --out {run}"]
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -25,6 +25,7 @@ from toolchain.data.download import Progress
 from toolchain.devices import DEVICES
 from toolchain.lowering import CLASS
 from toolchain.pipeline import ModelCheck, check_model, lower_run
+from toolchain.provenance import read_commands
 from toolchain.publish.card import Evidence, card_text
 from toolchain.publish.folder import atomic_folder
 from toolchain.training import Run
@@ -112,6 +113,7 @@ def publish(
             vectors=len(vectors),
             random_vectors=random_vectors,
             files={name: _digest(folder / name) for name in (PROGRAM_FILE, VECTORS_FILE)},
+            commands=tuple(read_commands(Path(run_dir))) if run.started else (),
         )
         (folder / CARD_FILE).write_text(card_text(evidence), encoding="utf-8")
         sizes = {name: (folder / name).stat().st_size for name in FILES}

@@ -72,11 +72,15 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run, ready to lower: ``model`` has the chosen weights, on the CPU, in eval mode."""
+    """A finished run, ready to lower: ``model`` has the chosen weights, on the CPU, in eval mode.
+
+    ``started``: whether it began with given weights, not with those that its seed draws.
+    """
 
     recipe: Recipe
     model: nn.Module
     result: RunResult
+    started: bool = False
 
 
 def tool_versions() -> dict[str, str]:
@@ -197,7 +201,7 @@ def load_run(run_dir: str | Path) -> Run:
     except InputError as error:
         raise InputError(f"{error}; {_remedy(directory)}") from None
     set_precision(model, recipe.phases[-1].precision)
-    return Run(recipe, model.eval(), result)
+    return Run(recipe, model.eval(), result, read_start(directory) is not None)
 
 
 def write_result(directory: Path, model_state: Mapping[str, Tensor], result: RunResult) -> None:
