@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from runtime.ir import Program
 from runtime.types import IntArray
 
@@ -16,8 +18,8 @@ class Interpreter:
         self._last_use = program.last_uses()
 
     def run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
-        """Outputs by name for int64 inputs of shape ``(batch, *type.shape)``."""
-        values = dict(inputs)
+        """Outputs by name, int64, for integer inputs of shape ``(batch, *type.shape)``."""
+        values = {name: array.astype(np.int64) for name, array in inputs.items()}
         for index, node in enumerate(self._program.nodes):
             values[node.result] = node.op.evaluate(*(values[name] for name in node.operands))
             for name in {*node.operands, node.result}:

@@ -19,7 +19,7 @@ CHUNK_BYTES = 64 * 2**20
 
 
 class Executor(Protocol):
-    """Runs one program. ``run`` gets checked int64 arrays and returns int64 arrays by output name."""
+    """Runs one program. ``run`` gets checked arrays of any integer dtype or bool, and returns integers."""
 
     def __init__(self, program: Program) -> None: ...
 
@@ -126,7 +126,7 @@ class Session:
             for name in self.program.outputs
         }
         for part in self._parts(batch):
-            results = self._engine.run({n: a[part].astype(np.int64) for n, a in arrays.items()})
+            results = self._engine.run({n: a[part] for n, a in arrays.items()})
             for name, result in results.items():
                 outputs[name][part] = result
             if progress:

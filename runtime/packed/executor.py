@@ -11,12 +11,11 @@ from runtime.ir import Node, Program
 from runtime.ops import And, Conv2d, Dense, MaxPool, Not, Op, Or, Select, Threshold, Xor
 from runtime.packed import linear, logic
 from runtime.packed.linear import Kernel
-from runtime.packed.planes import Value
+from runtime.packed.scratch import Scratch
+from runtime.packed.value import Value, fits_planes
 from runtime.types import IntArray, TensorType
 
 COMPILERS: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType], Kernel | None]] = {
-    Conv2d: linear.compile_conv2d,
-    Dense: linear.compile_dense,
     Threshold: logic.compile_threshold,
     Or: logic.compile_or,
     And: logic.compile_and,
@@ -27,11 +26,21 @@ COMPILERS: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType], Kern
 }
 """Rules on planes. An op without a row, or whose rule declines, runs by its own ``evaluate``."""
 
+LINEAR: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType, Scratch], Kernel | None]] = {
+    Conv2d: linear.compile_conv2d,
+    Dense: linear.compile_dense,
+}
+"""Rules of layers with weights, which share working memory."""
 
-def compile_node(node: Node, operands: Sequence[TensorType]) -> Kernel:
+
+def compile_node(node: Node, operands: Sequence[TensorType], scratch: Scratch) -> Kernel:
     """The kernel of one node."""
-    compiler = COMPILERS.get(type(node.op))
-    return (compiler and compiler(node.op, operands, node.type)) or _definition(node)
+    if compile_layer := LINEAR.get(type(node.op)):
+        kernel = compile_layer(node.op, operands, node.type, scratch)
+    else:
+        compiler = COMPILERS.get(type(node.op))
+        kernel = compiler and compiler(node.op, operands, node.type)
+    return kernel or _definition(node)
 
 
 def _definition(node: Node) -> Kernel:
@@ -42,6 +51,12 @@ def _definition(node: Node) -> Kernel:
     return kernel
 
 
+def _given(type_: TensorType, array: IntArray) -> Value:
+    """An input in the dtype that kernels expect: a byte where planes could hold it, else int64."""
+    dtype = np.uint8 if fits_planes(type_) else np.int64
+    return Value(type_, len(array), array.astype(dtype, copy=False))
+
+
 class PackedExecutor:
     """Executor ``packed``: xor, and, popcount on 64-bit words; equal to the interpreter bit for bit."""
 
@@ -49,16 +64,15 @@ class PackedExecutor:
         types = program.types
         self._program = program
         self._last_use = program.last_uses()
-        self._kernels = [compile_node(n, [types[o] for o in n.operands]) for n in program.nodes]
+        scratch = Scratch()
+        self._kernels = [compile_node(n, [types[o] for o in n.operands], scratch) for n in program.nodes]
 
     def run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
-        """Outputs by name for int64 inputs of shape ``(batch, *type.shape)``."""
-        values = {v.name: Value(v.type, len(inputs[v.name]), inputs[v.name]) for v in self._program.inputs}
+        """Outputs by name for integer inputs of shape ``(batch, *type.shape)``."""
+        values = {v.name: _given(v.type, inputs[v.name]) for v in self._program.inputs}
         for index, (node, kernel) in enumerate(zip(self._program.nodes, self._kernels, strict=True)):
             values[node.result] = kernel([values[name] for name in node.operands])
             for name in {*node.operands, node.result}:
                 if self._last_use[name] <= index:
                     del values[name]
-        return {
-            name: values[name].as_array().astype(np.int64, copy=False) for name in self._program.outputs
-        }
+        return {name: values[name].as_array() for name in self._program.outputs}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.types import TensorType
-
 Words = NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
 Integers = NDArray[Any]
 
 WORD = 64
-MAX_PLANES = 8
-"""Widest activation kept as planes; wider values stay integers."""
 
 
 def words_for(channels: int) -> int:
@@ -61,34 +57,3 @@ def pack_codes(codes: Integers, planes: int) -> Words:
     """Planes ``(planes, words, *rest)`` of non-negative codes ``(channels, *rest)`` below 2**planes."""
     narrow = codes.astype(np.uint8, order="C", copy=False)
     return np.stack([pack_bits((narrow >> np.uint8(b)) & np.uint8(1)) for b in range(planes)])
-
-
-@dataclass(slots=True)
-class Value:
-    """One value of a running batch, as integers, as bit planes, or both; converted when asked.
-
-    ``array``: (batch, *type.shape), any integer dtype and memory order.
-    ``words``: (planes, words, batch, *type.shape[1:]).
-    """
-
-    type: TensorType
-    batch: int
-    array: Integers | None = None
-    words: Words | None = None
-
-    def as_array(self) -> Integers:
-        """The value as integers."""
-        if self.array is None:
-            self.array = unpack_codes(self.as_words(), self.type.channels).swapaxes(0, 1)
-        return self.array
-
-    def as_words(self) -> Words:
-        """The value as planes; only for types that ``fits_planes``."""
-        if self.words is None:
-            self.words = pack_codes(self.as_array().swapaxes(0, 1), self.type.bits)
-        return self.words
-
-
-def fits_planes(type_: TensorType) -> bool:
-    """Whether values of this type can be bit planes: not negative, at most 8 bits, with channels."""
-    return bool(type_.shape) and not type_.interval.signed and type_.bits <= MAX_PLANES

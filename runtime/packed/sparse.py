@@ -1,0 +1,168 @@
+"""Sums of sparse weights: per output a list of bit rows, added up by carry-save adders.
+
+A weight of 0 costs nothing here, where ``linear`` spends the same on every weight. Activation plane ``p``
+and magnitude bit ``i`` of a weight make one row of weight ``2^(p + i)``. A negative weight takes inverted
+rows, ``-w a = w (2^planes - 1 - a) - w (2^planes - 1)``, and the constants make the offset of the counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.packed.adders import add_rows
+from runtime.packed.chunks import Column, Cut, Index, cut_outputs
+from runtime.packed.lanes import Taps
+from runtime.packed.planes import WORD, Integers, Words
+from runtime.packed.scratch import Scratch
+from runtime.types import IntArray
+from runtime.weights import HAMILTON, Weights
+
+TABLE_BYTES = 1 << 21
+"""Largest table of bit rows of one tile, unless one image needs more."""
+
+ROW_NS = 0.6
+"""Time to make one word of the table, nanoseconds."""
+
+TILE_NS = 40_000
+"""Time of the other calls that one tile takes, nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The weights that are not zero: output, channel, kernel tap (row-major) and value of each."""
+
+    output: Index
+    channel: Index
+    tap: Index
+    value: Index
+
+
+def nonzeros(weights: Weights) -> Entries:
+    """Entries of ``weights`` (outputs, inputs, *kernel).
+
+    Those of Hamilton weights come from the components alone: each is once in all four block rows.
+    """
+    if not weights.is_hamilton:
+        codes = weights.codes.reshape(*weights.shape[:2], -1)
+        output, channel, tap = np.nonzero(codes)
+        return Entries(output, channel, tap, codes[output, channel, tap].astype(np.intp))
+    components = weights.components.reshape(*weights.components.shape[:3], -1)
+    outputs, inputs = components.shape[1:3]
+    component, output, channel, tap = np.nonzero(components)
+    value = components[component, output, channel, tap].astype(np.intp)
+    blocks = []
+    for row, line in enumerate(HAMILTON):
+        column = np.argsort([c for c, _ in line])
+        sign = np.array([line[j][1] for j in column])
+        blocks.append(
+            (output + row * outputs, channel + column[component] * inputs, tap, value * sign[component])
+        )
+    output, channel, tap, value = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return Entries(output, channel, tap, value)
+
+
+@dataclass(frozen=True, eq=False)
+class SparsePlan:
+    """A layer with sparse weights on activations of ``planes`` bits.
+
+    ``order``: outputs, the one with most rows first; everything but ``offset`` is in this order.
+    ``columns[c]``: the rows of weight ``2^c``. ``largest``: (outputs,), of each counter.
+    ``offset``: (outputs,), what to subtract from a counter.
+    """
+
+    taps: Taps
+    planes: int
+    order: Index
+    columns: tuple[Column, ...]
+    largest: IntArray
+    offset: IntArray
+    scratch: Scratch
+
+    @staticmethod
+    def of(
+        weights: Weights, bias: IntArray | None, taps: Taps, planes: int, scratch: Scratch
+    ) -> SparsePlan:
+        """The plan of weights (outputs, inputs, *kernel)."""
+        entries, outputs, top = nonzeros(weights), weights.shape[0], (1 << planes) - 1
+        magnitude, inverted = np.abs(entries.value), entries.value < 0
+        largest = _sums(entries.output, magnitude, outputs) * top
+        offset = _sums(entries.output, magnitude * inverted, outputs) * top
+        order = np.argsort(-_sums(entries.output, np.bitwise_count(magnitude), outputs), kind="stable")
+        rank = np.argsort(order)[entries.output]
+        zero = taps.rows_of(planes) - 1
+        pairs: dict[int, list[Index]] = {}
+        for bit in range(int(magnitude.max(initial=0)).bit_length()):
+            chosen = magnitude >> bit & 1 == 1
+            for plane in range(planes):
+                row = (entries.tap[chosen] * planes + plane) * taps.channels + entries.channel[chosen]
+                row += zero // 2 * inverted[chosen]
+                pairs.setdefault(bit + plane, []).append(np.stack([rank[chosen], row]))
+        columns = tuple(Column.of(np.hstack(pairs[c]), outputs, zero) for c in range(len(pairs)))
+        if bias is not None:
+            offset -= bias
+        return SparsePlan(taps, planes, order, columns, largest[order], offset, scratch)
+
+    @cached_property
+    def place(self) -> Index:
+        """Where each output is in ``order``."""
+        return np.argsort(self.order)
+
+    @cached_property
+    def bits(self) -> int:
+        """Bits of a counter."""
+        return max(1, int(self.largest.max()).bit_length())
+
+    @cached_property
+    def cut(self) -> Callable[[int], Cut]:
+        """The chunks for rows of so many words."""
+        return lru_cache(maxsize=16)(partial(cut_outputs, self.columns, self.largest))
+
+    def tiles(self, operand: Integers) -> Iterator[tuple[Words, slice]]:
+        """Tile by tile of an operand (batch, channels, H, W): counters, and the images they are of.
+
+        Counters are (bits, outputs, words), valid until the next.
+        """
+        images, rows = self._images(len(operand)), self.taps.rows_of(self.planes)
+        for start in range(0, len(operand), images):
+            part = slice(start, start + images)
+            words = self.taps.grid.words(len(operand[part]))
+            table = self.scratch.block("rows", rows, words)
+            counters = self.scratch.block("counters", self.bits, self.order.size, words)
+            self.taps.fill(table, operand[part], self.planes)
+            self._count(table, counters)
+            yield counters, part
+
+    def _count(self, table: Words, counters: Words) -> None:
+        words = table.shape[1]
+        for chunk in self.cut(words).chunks:
+            outputs = chunk.stop - chunk.start
+            workspace = self.scratch.block("adders", chunk.schedule.rows, outputs * words)
+            for first, rows in zip(chunk.schedule.first, chunk.rows, strict=False):
+                target = workspace[first : first + len(rows)].reshape(len(rows), outputs, words)
+                table.take(rows, axis=0, out=target, mode="clip")
+            add_rows(workspace, chunk.schedule.steps)
+            part = counters[:, chunk.start : chunk.stop]
+            part[len(chunk.schedule.sums) :] = 0
+            for target, row in zip(part, chunk.schedule.sums, strict=False):
+                target[:] = workspace[row].reshape(outputs, words) if row >= 0 else 0
+
+    def nanoseconds(self, batch: int) -> float:
+        """Estimated time of a batch."""
+        images = self._images(batch)
+        words = self.taps.grid.words(images)
+        rows = ROW_NS * self.taps.rows_of(self.planes) * words
+        return -(-batch // images) * (TILE_NS + rows + self.cut(words).nanoseconds)
+
+    def _images(self, batch: int) -> int:
+        """Images of one tile."""
+        row_bytes = 8 * self.taps.rows_of(self.planes)
+        return max(1, min(batch, TABLE_BYTES // row_bytes * WORD // self.taps.grid.lanes))
+
+
+def _sums(groups: Index, values: NDArray[np.integer], count: int) -> IntArray:
+    return np.bincount(groups, values, count).astype(np.int64)
