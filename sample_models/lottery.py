@@ -19,7 +19,7 @@ from torch import nn
 
 from runtime.errors import InputError
 from runtime.types import Interval
-from sample_models.options import EIGHT_BIT, MAX_WIDTH
+from sample_models.options import EIGHT_BIT, MAX_WIDTH, finish
 from sample_models.pixels import pixel_norm
 from toolchain.layers import (
     Activation,
@@ -32,7 +32,6 @@ from toolchain.layers import (
     HEQQuaternionLinear,
     PixelScale,
     RealLinear,
-    set_precision,
 )
 from toolchain.layers.plain import plain_layers
 from toolchain.models import ModelRow
@@ -130,9 +129,7 @@ class _Network:
 
     def finish(self) -> nn.Sequential:
         """The network, at its precision."""
-        model = nn.Sequential(OrderedDict(self._layers))
-        set_precision(model, "quantized" if self._chosen.quantized else "float")
-        return model
+        return finish(self._layers, plain=not self._chosen.quantized)
 
 
 def build_lenet(*, hidden: Sequence[int], **options: Any) -> nn.Sequential:

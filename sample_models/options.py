@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from runtime.errors import InputError
-from toolchain.layers import ConvBlock, HEQClassifier
+from toolchain.layers import ConvBlock, HEQClassifier, set_precision
+from toolchain.quantizers import top_code
 
 EIGHT_BIT = 127
 """Levels of an "8-bit" weight: the most that a program's value sets hold."""
@@ -22,6 +27,13 @@ OPTIONS: dict[str, Any] = {
     "twin": False,
 }
 """Defaults of the options that do not depend on the network."""
+
+
+def finish(layers: Mapping[str, nn.Module], plain: bool) -> nn.Sequential:
+    """The network of ``layers``, in full precision if it is ``plain``, else quantized."""
+    model = nn.Sequential(OrderedDict(layers))
+    set_precision(model, "float" if plain else "quantized")
+    return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,8 @@ class Options:
 
     @property
     def top(self) -> int:
-        """The largest activation code."""
-        return (1 << self.bits) - 1
+        """The largest activation code. Raises InputError for a bad number of bits."""
+        return top_code(self.bits)
 
     def conv(self, inputs: int, outputs: int, *, first: bool = False, pool: int = 0) -> ConvBlock:
         """A 3x3 block; ``first``: the one that sees pixels."""

@@ -7,7 +7,6 @@ stages, global pooling, and a classifier. VGG-11 is the same without skips.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 from torch import nn
 
 from runtime.types import Interval
-from sample_models.options import OPTIONS, Options
+from sample_models.options import OPTIONS, Options, finish
 from sample_models.pixels import STATISTICS, pixel_norm
-from toolchain.layers import GlobalSumPool, SkipBlock, set_precision
+from toolchain.layers import GlobalSumPool, SkipBlock
 from toolchain.models import ModelRow
 
 ELEVEN = (1, 2, 4, 8, 8)
@@ -54,9 +53,7 @@ def build(*, dataset: str, factors: Sequence[int], skip: str, **options: Any) ->
         inputs = channels
     layers["pool"] = GlobalSumPool()
     layers["classifier"] = chosen.classifier(inputs, chosen.top * size * size)
-    model = nn.Sequential(OrderedDict(layers))
-    set_precision(model, "float" if chosen.twin else "quantized")
-    return model
+    return finish(layers, plain=chosen.twin)
 
 
 SKIP_WORDS = {

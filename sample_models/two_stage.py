@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 
 from torch import nn
 
 from runtime.errors import InputError
 from runtime.types import ELEMENT_LIMIT
-from toolchain.layers import ConvBlock, HEQClassifier, SkipBlock, set_precision
+from sample_models.options import finish
+from toolchain.layers import ConvBlock, HEQClassifier, SkipBlock
 
 OPTIONS = {"width": 32, "levels": 3, "bits": 1, "twin": False}
 """Defaults of the options of ``build``, the skip excepted."""
@@ -44,6 +44,4 @@ def build(
         "flatten": nn.Flatten(),
         "classifier": HEQClassifier(2 * width * last * last, 10, levels, input_max=(1 << bits) - 1),
     }
-    model = nn.Sequential(OrderedDict(layers))
-    set_precision(model, "float" if twin else "quantized")
-    return model
+    return finish(layers, plain=twin)

@@ -6,15 +6,13 @@ and 81,920 in the classifier.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 from torch import nn
 
 from runtime.types import Interval
-from sample_models.options import OPTIONS, Options
+from sample_models.options import OPTIONS, Options, finish
 from sample_models.pixels import pixel_norm
-from toolchain.layers import set_precision
 from toolchain.models import ModelRow
 
 POSITIONS = 4 * 4
@@ -33,9 +31,7 @@ def build(**options: Any) -> nn.Sequential:
         inputs = factor * width
     layers["flatten"] = nn.Flatten()
     layers["classifier"] = chosen.classifier(inputs * POSITIONS, chosen.top)
-    model = nn.Sequential(OrderedDict(layers))
-    set_precision(model, "float" if chosen.twin else "quantized")
-    return model
+    return finish(layers, plain=chosen.twin)
 
 
 MODELS: dict[str, ModelRow] = {
