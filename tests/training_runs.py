@@ -115,7 +115,7 @@ def assert_same_run(directory: Path, reference: Path) -> None:
 
 def copy_run(source: Path, target: Path) -> Path:
     """A run directory with the same files."""
-    target.mkdir()
+    target.mkdir(parents=True)
     for path in source.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
     return target

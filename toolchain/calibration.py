@@ -45,8 +45,15 @@ def adopt_weights(twin: nn.Module, plain: nn.Module) -> None:
             layer.weight.copy_(weight / weight.abs().max().clamp(min=1))
         mask = state.get(f"{path}.{MASK}")
         if mask is not None:
-            layer.set_mask(mask)
+            _prune(layer, mask, path)
         layer.update_step()
+
+
+def _prune(layer: Prunable, mask: Tensor, path: str) -> None:
+    try:
+        layer.set_mask(mask)
+    except InputError as error:
+        raise InputError(f"layer {path}: {error}") from None
 
 
 @torch.no_grad()
@@ -57,7 +64,7 @@ def calibrate(twin: nn.Module, plain: nn.Module, images: Tensor) -> None:
     """
     twin.eval()
     plain.eval()
-    with _outputs(plain) as wanted, _hooks(twin, wanted):
+    with _outputs(plain) as wanted, _norms_set(twin, wanted):
         plain(images)
         twin(images)
 
@@ -83,9 +90,9 @@ def _outputs(plain: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 @contextmanager
-def _hooks(twin: nn.Module, wanted: dict[str, Tensor]) -> Iterator[None]:
-    """Set norms and classifier of ``twin`` as its forward pass reaches them."""
-    layer, handles = "", []
+def _norms_set(twin: nn.Module, wanted: dict[str, Tensor]) -> Iterator[None]:
+    """Within the block, a forward pass of ``twin`` sets its norms and classifier as it reaches them."""
+    layer, handles, pools = "", [], list[nn.Module]()
     modules = list(twin.named_modules())
     for index, (path, module) in enumerate(modules):
         if isinstance(module, HEQClassifier):
@@ -95,7 +102,9 @@ def _hooks(twin: nn.Module, wanted: dict[str, Tensor]) -> Iterator[None]:
         elif isinstance(module, nn.MaxPool2d) and layer:
             pools.append(module)
         elif isinstance(module, BatchNorm):
-            bits = next(m.bits for _, m in modules[index:] if isinstance(m, Activation))
+            bits = next((m.bits for _, m in modules[index:] if isinstance(m, Activation)), None)
+            if bits is None:
+                raise InputError(f"norm {path} must have an activation behind it to be calibrated; add one")
             handles.append(module.register_forward_pre_hook(_norm_hook(wanted, layer, pools, bits)))
     try:
         yield
@@ -132,7 +141,10 @@ def _norm_hook(
 
 
 def activation_range(target: Tensor, bits: int) -> float:
-    """The range ``a`` for which codes of ``[0, a]`` are nearest to ``relu(target)``, in mean square."""
+    """The range ``a`` with codes of ``[0, a]`` nearest to ``relu(target)`` in mean square.
+
+    Of the largest value times each of ``SHARES``; 1 where nothing is above 0.
+    """
     wanted, top = torch.relu(target), (1 << bits) - 1
     largest = float(wanted.max())
     if largest == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ STUDY_FILE = "study.json"
 COMMAND = "command"
 """Key of a study's own command in its ``STUDY_FILE``."""
 
+RUN_OF_STUDY = re.compile(r"round-\d+")
 LEVELS_BELOW = 4
 """A run is so many folders below its study: network, seed, kind, round."""
 
@@ -27,13 +29,11 @@ def read_commands(directory: Path) -> list[str]:
 
     Raises InputError when they are damaged.
     """
-    study = _study_of(directory)
-    if study is not None:
-        command = read_json(study / STUDY_FILE).get(COMMAND)
-        return [f"{command} --out {_place(study)}"] if command else []
     path = directory / COMMANDS_FILE
     if not path.exists():
-        return []
+        study = _study_of(directory)
+        command = study and read_json(study / STUDY_FILE).get(COMMAND)
+        return [f"{command} --out {_place(study)}"] if study and command else []
     commands = read_json(path).get("commands")
     if not isinstance(commands, list) or not all(isinstance(command, str) for command in commands):
         raise InputError(f"{path} is damaged: it must hold a list of commands; delete it")
@@ -49,9 +49,12 @@ def canonical_place(directory: Path) -> str:
 
 
 def _study_of(directory: Path) -> Path | None:
-    parents = directory.resolve().parents
-    study = parents[LEVELS_BELOW - 1] if len(parents) >= LEVELS_BELOW else None
-    return study if study is not None and (study / STUDY_FILE).exists() else None
+    """The study that trained ``directory``; a run that was put beside its runs is none of them."""
+    place = directory.resolve()
+    if not RUN_OF_STUDY.fullmatch(place.name) or len(place.parents) < LEVELS_BELOW:
+        return None
+    study = place.parents[LEVELS_BELOW - 1]
+    return study if (study / STUDY_FILE).exists() else None
 
 
 def _place(study: Path) -> str:

@@ -18,6 +18,7 @@ from toolchain.config import Recipe, parse_recipe
 from toolchain.data import Dataset
 from toolchain.models import model_row
 from toolchain.training import Run, initial_model
+from toolchain.training.loop import check_fit
 
 PLAIN_LEVELS = 0
 """Default of the option ``levels`` of a model that has a plain form."""
@@ -42,9 +43,12 @@ def quantized_recipe(run: Run, where: Path, options: dict[str, Any], phase: dict
     for name in known:
         if name not in row.options:
             raise InputError(f"model {row.name!r} has no option {name!r} ({', '.join(row.options)})")
+    chosen = {**row.options, **run.recipe.options, **known}
+    kind = chosen.get("algebra", "real")
     table = run.recipe.model_dump(mode="json") | {
         "name": f"{run.recipe.name}-heq",
-        "summary": "",
+        "summary": f"{row.name}: {kind} HEQ weights of {chosen['levels']} levels, "
+        f"{chosen['bits']}-bit codes",
         "options": {**run.recipe.options, **known},
         "keep": "last",
         "watch": "accuracy",
@@ -58,8 +62,12 @@ def quantized_recipe(run: Run, where: Path, options: dict[str, Any], phase: dict
 def starting_state(run: Run, recipe: Recipe, dataset: Dataset, images: int) -> dict[str, Tensor]:
     """The calibrated state of the twin that ``recipe`` trains, from the first ``images`` training images.
 
-    The same run and recipe give the same state. Raises InputError when the two networks do not fit.
+    The same run and recipe give the same state. Raises InputError when the data set does not fit the
+    network, or the two networks do not fit each other.
     """
+    check_fit(recipe, model_row(recipe.model), dataset)
+    if recipe.options.get("levels", PLAIN_LEVELS) == PLAIN_LEVELS:
+        raise InputError("options.levels must be above 0 for a quantized network; leave it to --levels")
     twin = initial_model(recipe)
     adopt_weights(twin, run.model)
     calibrate(twin, run.model, torch.tensor(dataset.train_images[:images]).float())

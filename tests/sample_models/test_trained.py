@@ -29,6 +29,7 @@ REQUIRED = frozenset(
         "fashion-micro",
         "fashion-mux",
         "fashion-or",
+        "fashion-quaternion",
     }
 )
 """Programs that must be there."""

@@ -11,6 +11,7 @@ import torch
 
 from runtime.serialize import load as load_program
 from tests.published import mnist_of_digits
+from tests.training_runs import copy_run
 from toolchain.config import load_recipe
 from toolchain.data import load as load_data
 from toolchain.layers import adopt_masks, prunable_layers
@@ -115,6 +116,7 @@ def test_the_card_of_a_quantized_network_has_the_commands_that_made_it(
     card = (folder / "card.md").read_text()
     assert "gatefold train lenet-12 --set options.algebra=quaternion --epochs 1 --out runs/lenet-12" in card
     assert "gatefold quantize runs/lenet-12 --epochs 1 --out runs/lenet-12-heq\n" in card
+    assert "| what | lenet-12: quaternion HEQ weights of 3 levels, 2-bit codes |" in card
     (twin / "commands.json").write_text("{}")
     code, _, err = invoke(*publish, tmp_path / "other")
     assert (code, err.count("\n")) == (2, 1)
@@ -122,6 +124,27 @@ def test_the_card_of_a_quantized_network_has_the_commands_that_made_it(
     (twin / "commands.json").unlink()
     assert invoke(*publish, tmp_path / "other")[0] == 0
     assert "of which nobody noted where they come from" in (tmp_path / "other/card.md").read_text()
+
+
+def test_a_run_beside_those_of_a_study_has_its_own_commands(
+    plain: Path, data: Path, tmp_path: Path, invoke: object
+) -> None:
+    ticket = tmp_path / "study/quaternion/seed-0/last/round-01"
+    copy_run(plain, ticket)
+    (tmp_path / "study/study.json").write_text('{"command": "gatefold prune lenet-12"}')
+    assert invoke("quantize", ticket, "--epochs", 0, "--data-dir", data)[0] == 0
+    place = "studies/study/quaternion/seed-0/last/round-01"
+    assert read_commands(ticket.with_name("round-01-heq")) == [
+        "gatefold prune lenet-12 --out studies/study",
+        f"gatefold quantize {place} --epochs 0 --out runs/lenet-12-heq",
+    ]
+    code, _, err = invoke("quantize", tmp_path / "study", "--data-dir", data)
+    assert code == 2
+    assert "study is a study; give one of its runs, such as those of" in err
+    (ticket / "model.pt").write_bytes(b"x")
+    code, _, err = invoke("quantize", ticket, "--data-dir", data, "--out", tmp_path / "twin")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "result.json and repeat the command that made the run, with --resume, to repair it" in err
 
 
 def test_a_run_of_a_study_is_made_by_the_study(tmp_path: Path) -> None:
@@ -140,6 +163,11 @@ def test_a_run_of_a_study_is_made_by_the_study(tmp_path: Path) -> None:
             "only weights with an odd number of levels can be pruned, not 4: 0 must be a code",
         ),
         (("--levels", 0), "levels"),
+        (
+            ("--set", "dataset=digits"),
+            "takes images of shape [1, 28, 28] within [0, 255], data set 'digits'",
+        ),
+        (("--set", "options.levels=0"), "options.levels must be above 0 for a quantized network"),
         (("--bits", 9), "activation bits must be within 1..8, not 9"),
         (
             ("--learning-rate", 0),

@@ -260,7 +260,7 @@ def test_steps_are_quantiles_of_surviving_weights() -> None:
 def test_masks_are_checked() -> None:
     with pytest.raises(InputError, match="only weights with an odd number of levels can be pruned, not 4"):
         HEQLinear(4, 4, 4).set_mask(torch.ones(4, 4, dtype=torch.bool))
-    with pytest.raises(InputError, match=r"a mask must be bool of shape \[4, 4\], not torch.float32"):
+    with pytest.raises(InputError, match=r"a mask must be torch.bool of shape \[4, 4\], not torch.float32"):
         HEQLinear(4, 4).set_mask(torch.ones(4, 4))
     with pytest.raises(
         InputError, match="granularity must be one of weight, quaternion, channel, not 'row'"

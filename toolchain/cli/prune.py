@@ -60,26 +60,45 @@ def _numbers(_context: click.Context, parameter: click.Parameter, text: str) -> 
 @click.option("--seeds", default="0", show_default=True, callback=_numbers, help="Seeds, as in 0,1,2.")
 @click.option("--rounds", type=int, help="Rounds of pruning, at most [default: 12; with --until: 100].")
 @click.option("--until", type=float, help="Stop at so many percent of the dense real network's parameters.")
-@click.option("--share", type=float, default=0.2, show_default=True, help="Of the weights, in a round.")
+@click.option(
+    "--share",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the remaining weights to prune in a round.",
+)
 @click.option(
     "--granularity", default="weight", show_default=True, help="weight, quaternion or channel goes as one."
 )
-@click.option("--protocol", default="continue", show_default=True, help="continue or rewind.")
+@click.option(
+    "--protocol",
+    default="continue",
+    show_default=True,
+    help="continue: prune and train on; rewind: put the initial weights back each round.",
+)
 @click.option(
     "--accuracy",
     "accuracies",
     type=click.Choice(list(ACCURACIES)),
     default="last",
     show_default=True,
-    help="That of the last epoch, of early stopping, or both.",
+    help="Which to measure: after the last epoch, by early stopping, or both.",
 )
-@click.option("--early-epochs", type=int, help="Most epochs of early stopping [default: the recipe's].")
+@click.option(
+    "--early-epochs", type=int, help="Epochs at most with early stopping [default: the recipe's]."
+)
 @click.option("--patience", type=int, default=10, show_default=True, help="Epochs, of early stopping.")
 @click.option(
     "--validation", type=float, default=0.1, show_default=True, help="Held-out share, of early stopping."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of every run, phases in proportion.")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change the recipe.")
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change any key of the recipe, as in train.",
+)
 @data_dir_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, here.")

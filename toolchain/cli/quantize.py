@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from runtime.errors import InputError
 from toolchain.cli.common import command_line, data_dir_option, emit, extra, json_option, tell_download
 from toolchain.cli.train import training_progress
 
@@ -41,7 +42,7 @@ from toolchain.cli.train import training_progress
 @click.option("--batch-size", type=click.IntRange(2), default=100, show_default=True)
 @click.option(
     "--images",
-    type=click.IntRange(2),
+    type=click.IntRange(2, 5000),
     default=500,
     show_default=True,
     help="Training images to calibrate on.",
@@ -88,10 +89,13 @@ def command(
     with extra("train", "quantizing"):
         from toolchain.config import override
         from toolchain.data import load as load_data
-        from toolchain.provenance import canonical_place, read_commands, write_commands
+        from toolchain.provenance import STUDY_FILE, canonical_place, read_commands, write_commands
         from toolchain.quantize import quantized_recipe, starting_state
         from toolchain.training import load_run, train
+    if (run / STUDY_FILE).exists():
+        raise InputError(f"{run} is a study; give one of its runs, such as those of {run}/results.csv")
     plain = load_run(run)
+    made = command_line(run=canonical_place(run))
     phase = {
         "name": "qat",
         "epochs": epochs,
@@ -109,6 +113,7 @@ def command(
     }
     seeds = [] if seed is None else [f"seed={seed}"]
     recipe = override(quantized_recipe(plain, run, options, phase), [*seeds, *assignments])
+    commands = [*read_commands(run), f"{made} --out runs/{recipe.name}"]
     dataset = load_data(recipe.dataset, data_dir, tell_download)
     directory = out or run.with_name(f"{run.name}-heq")
     start = starting_state(plain, recipe, dataset, images)
@@ -116,12 +121,13 @@ def command(
         result = train(
             recipe, dataset, directory, device=device, resume=resume, progress=listen, start=start
         )
-    made = command_line(run=canonical_place(run))
-    write_commands(directory, [*read_commands(run), f"{made} --out runs/{recipe.name}"])
-    how = f"{result.epochs} epochs of training" if result.epochs else "calibration alone"
+    write_commands(directory, commands)
+    how = f"{result.epochs} epoch{'s'[: result.epochs > 1]} of training"
+    how = how if result.epochs else "calibration alone"
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "
-        f"{result.dataset} after {how}; the plain network has {100 * plain.result.accuracy:.2f} %\n"
+        f"{result.dataset} after {how}; the plain network has {100 * plain.result.accuracy:.2f} % of "
+        f"{plain.result.dataset}\n"
         f"next: gatefold lower {directory}"
     )
     emit({"run": str(directory), "plain_accuracy": plain.result.accuracy, **asdict(result)}, as_json, text)

@@ -39,12 +39,13 @@ class HEQLayer(PhasedModule, Prunable):
     """What HEQ layers share: latent weights, their steps, and codes.
 
     ``weight``: latent weights, kept within [-1, 1] by ``clamp_latent``; initialized uniformly within
-    ``sqrt(3 / fan_in)``, quaternions as their paper does. ``step``: buffer, scalar or (4,), from the rule
-    on the initial weights at first; pruned weights do not count. ``levels``: odd, 3..127, or even, 2..64.
-    ``rule``: a row of ``STEP_RULES``. ``steps``: a row of ``STEPS``; codes of one layer share one unit
-    either way. ``zero_median``: whether an update of the step first shifts the latent weights to a median
-    of 0 (an open question of the paper). Raises InputError for bad options, a dimension below 1, widths
-    that do not fit the algebra, or more than ``ELEMENT_LIMIT`` weights, before anything is allocated.
+    ``min(1, sqrt(3 / fan_in))``, quaternions as their paper does. ``step``: buffer, scalar or (4,), from
+    the rule on the initial weights at first; pruned weights do not count. ``levels``: odd, 3..127, or even,
+    2..64. ``rule``: a row of ``STEP_RULES``. ``steps``: a row of ``STEPS``; codes of one layer share one
+    unit either way. ``zero_median``: whether an update of the step first shifts the latent weights to a
+    median of 0 (an open question of the paper). Raises InputError for bad options, a dimension below 1,
+    widths that do not fit the algebra, or more than ``ELEMENT_LIMIT`` weights, before anything is
+    allocated.
     """
 
     step: Tensor
@@ -89,7 +90,7 @@ class HEQLayer(PhasedModule, Prunable):
         """Set the steps from the surviving latent weights; the trainer says how often (paper: every
         epoch)."""
         if self.zero_median:
-            self.weight.sub_(median(self._surviving(self.weight, self.mask)))
+            self.weight.copy_(self.masked(self.weight - median(self._surviving(self.weight, self.mask))))
         if self.step.dim() == 0:
             self.step.fill_(step_of(self._surviving(self.weight, self.mask), self.levels, self.rule))
             return

@@ -61,7 +61,7 @@ class Prunable(nn.Module):
         """Prune the weights where ``mask`` is False; they stay 0. Raises InputError for another shape."""
         if mask.shape != self.weight.shape or mask.dtype != torch.bool:
             raise InputError(
-                f"a mask must be bool of shape {list(self.weight.shape)}, not {mask.dtype} of "
+                f"a mask must be torch.bool of shape {list(self.weight.shape)}, not {mask.dtype} of "
                 f"shape {list(mask.shape)}"
             )
         self.mask = mask.to(self.weight.device, copy=True)

@@ -42,7 +42,10 @@ def set_masks(model: nn.Module, masks: dict[str, Tensor]) -> None:
     if list(layers) != list(masks):
         raise InputError(f"masks must be those of the layers {', '.join(layers)}, not {', '.join(masks)}")
     for path, mask in masks.items():
-        layers[path].set_mask(mask)
+        try:
+            layers[path].set_mask(mask)
+        except InputError as error:
+            raise InputError(f"layer {path}: {error}") from None
 
 
 def prunable_part(model: nn.Module, granularity: str) -> dict[str, Prunable]:
@@ -91,7 +94,8 @@ def _smallest(scores: Tensor, eligible: Tensor, count: int, granularity: str) ->
     places = eligible.nonzero().flatten()
     if count > len(places):
         raise InputError(
-            f"only {len(places):,} weights are left to prune, not {count:,}; ask for fewer rounds"
+            f"only {len(places):,} weights are left to prune, not {count:,}; "
+            "ask for fewer rounds or a smaller share"
         )
     doomed = torch.zeros_like(eligible)
     if not count:

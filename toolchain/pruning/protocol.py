@@ -79,7 +79,10 @@ class Runs:
             result = train(recipe, dataset, directory, device, resume, progress, self.start(job))
         if not self.is_finished(job):
             settings, model = self.plan.settings, load_run(directory).model
-            prune(model, settings.share, settings.granularity)
+            try:
+                prune(model, settings.share, settings.granularity)
+            except InputError as error:
+                raise InputError(f"round {job.round + 1} cannot be pruned: {error}") from None
             masks = self.directory / job.mask_file(1)
             remove_remains(masks.parent, masks.name)
             write_tensors(masks, masks_of(model))

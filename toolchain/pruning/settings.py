@@ -51,7 +51,7 @@ class Settings(Section):
     @classmethod
     def _distinct(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if len(set(values)) != len(values):
-            raise ValueError(f"must not list one twice, as in {', '.join(map(str, values))}")
+            raise ValueError("must all differ")
         return values
 
     @property
@@ -63,15 +63,18 @@ class Settings(Section):
 def make_settings(recipe: Recipe, **options: Any) -> Settings:
     """The settings of a study of ``recipe``; an option that is left out or None has its default.
 
-    By default real and quaternion networks are compared, if the model has the option ``algebra``, and
+    By default real and quaternion networks are compared, if the model has the option ``algebra`` and the
+    recipe does not choose one, and
     rounds go on for as long as ``until`` asks. Raises InputError.
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     has_algebra = "algebra" in model_row(recipe.model).options
     if "algebras" in given and not has_algebra:
         raise InputError(f"model {recipe.model!r} has no option 'algebra'; leave out --algebra")
+    own = recipe.options.get("algebra")
+    both = (own,) if own else ("real", "quaternion")
     defaults = {
-        "algebras": ("real", "quaternion") if has_algebra else (),
+        "algebras": both if has_algebra else (),
         "rounds": DEFAULT_ROUNDS if given.get("until") is None else MAX_ROUNDS,
         "early_epochs": max(1, recipe.epochs),
     }

@@ -158,7 +158,10 @@ def open_study(
         raise InputError(f"nothing to resume: {directory} holds no study; leave out --resume to start one")
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} must be a directory; choose another --out")
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {directory}: {error.strerror}; choose another --out") from None
     wanted = {
         "server": storage is not None,
         "settings": settings.model_dump(mode="json"),

@@ -140,7 +140,7 @@ def _training(run: Run) -> list[tuple[str, object]]:
         ("seed", result.seed),
         ("epochs", result.epochs),
         ("phases", ", ".join(phases)),
-        ("weights", f"of epoch {result.epoch}: {kept}"),
+        ("weights", f"of epoch {result.epoch}: {kept}" if result.epoch else "calibrated, not trained"),
         ("training images", number(result.train_samples)),
         ("hardware", f"{result.device}: {result.hardware}"),
         ("processes, threads of each", f"{result.processes}, {result.threads}"),

@@ -143,9 +143,10 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _check_same(recipe: Recipe, stored: Recipe, path: Path) -> None:
+    """Raise InputError where the recipes differ, the words that describe them left out."""
     ours, theirs = leaves(recipe), leaves(stored)
     for key in [*ours, *theirs]:
-        if ours.get(key) != theirs.get(key):
+        if key != "summary" and ours.get(key) != theirs.get(key):
             found, wanted = (repr(side[key]) if key in side else "left out" for side in (theirs, ours))
             raise InputError(
                 f"{path} belongs to another recipe: its {key} is {found}, not {wanted}; "

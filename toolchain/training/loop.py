@@ -70,7 +70,7 @@ def train(
     TrainingError when the loss or the weights are not finite; on all processes alike.
     """
     row = model_row(recipe.model)
-    _check_fit(recipe, row, dataset)
+    check_fit(recipe, row, dataset)
     directory = Path(out_dir)
     with _threads(recipe.threads), join_world(device) as world, ExitStack() as stack:
         check_share(recipe, world)
@@ -155,7 +155,9 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_fit(recipe: Recipe, row: ModelRow, dataset: Dataset) -> None:
+def check_fit(recipe: Recipe, row: ModelRow, dataset: Dataset) -> None:
+    """Raise InputError unless ``recipe`` trains the network of ``row`` on images like those of
+    ``dataset``."""
     if recipe.dataset != dataset.name:
         raise InputError(f"recipe {recipe.name!r} trains on {recipe.dataset!r}, not on {dataset.name!r}")
     if (row.input_shape, row.input_interval) != (dataset.shape, dataset.interval):

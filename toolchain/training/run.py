@@ -136,9 +136,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is missing") from None
     except Exception:
         # A damaged file makes torch raise almost anything, with advice to turn its safety off.
-        raise InputError(f"{path} is damaged or was not written by gatefold train") from None
+        raise InputError(f"{path} is damaged or was not written by gatefold") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} was not written by gatefold train")
+        raise InputError(f"{path} was not written by gatefold")
     return content
 
 
@@ -221,7 +221,14 @@ def read_result(path: Path) -> RunResult:
 
 
 def _remedy(directory: Path) -> str:
-    """What brings the weights and the result of a run back: its checkpoint, unless that is damaged too."""
+    """What brings the weights and the result of a run back: its checkpoint, unless that is damaged too.
+
+    A run with a start of its own was made by `gatefold prune` or `gatefold quantize`, which know that
+    start.
+    """
+    if (directory / START_FILE).exists():
+        result = directory / RESULT_FILE
+        return f"delete {result} and repeat the command that made the run, with --resume, to repair it"
     if (directory / CHECKPOINT_FILE).exists():
         try:
             read_tensors(directory / CHECKPOINT_FILE)
