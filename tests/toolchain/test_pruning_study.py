@@ -292,7 +292,7 @@ def test_a_damaged_queue_is_told_and_made_anew(tmp_path, recipe_file, invoke):
         ),
         (
             ["--set", "options.levels=4"],
-            "ornet-digits network of model 'ornet-digits': only weights with an odd number of levels can ",
+            "ornet-digits network of model 'ornet-digits': layer stem.conv: only weights with an ",
         ),
     ],
 )

@@ -141,7 +141,7 @@ def test_the_run_directory_is_like_any_other_and_as_accurate_as_that_of_one_proc
     together, tmp_path, recipe_file
 ):
     directory, digits, recipe = together[1], load("digits"), load_recipe(recipe_file)
-    assert sorted(path.name for path in directory.iterdir()) == FINISHED
+    assert sorted(path.name for path in directory.iterdir()) == sorted([*FINISHED, "commands.json"])
     assert [line["epoch"] for line in metrics(directory)] == [1, 2, 3, 4]
     run = load_run(directory)
     assert (run.result.processes, run.result.threads, run.recipe) == (2, 1, recipe)
@@ -167,7 +167,7 @@ def test_when_rank_0_is_killed_all_end_and_the_run_resumes_to_the_same_weights(
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in own_lines(done.stderr)] == ["epoch 3/4 qat", "epoch 4/4 qat"]
     assert_same_run(directory, together[1])
-    assert sorted(path.name for path in directory.iterdir()) == FINISHED
+    assert sorted(path.name for path in directory.iterdir()) == sorted([*FINISHED, "commands.json"])
 
 
 def test_an_error_of_rank_0_alone_ends_all_with_one_line(together, tmp_path, recipe_file):
