@@ -22,7 +22,7 @@ from runtime.files import atomic_write
 from runtime.ops import Conv2d, Dense
 from toolchain.data import load
 from toolchain.pipeline import lower_run
-from toolchain.quantize import quantized_recipe, starting_state
+from toolchain.quantize import qat_phase, quantized_recipe, starting_state
 from toolchain.tables import Table, to_text
 from toolchain.training import load_run, train
 from toolchain.training.run import RESULT_FILE
@@ -77,14 +77,7 @@ def measure(run: Path, choice: Choice, epochs: int, data_dir: Path | None, out: 
     directory = out / f"{run.resolve().parent.parent.name}-{run.name}-{choice.name}-e{epochs}"
     if not (directory / RESULT_FILE).exists():
         plain = load_run(run)
-        phase = {
-            "name": "qat",
-            "epochs": epochs,
-            "precision": "quantized",
-            "learning_rate": 1e-3,
-            "batch_size": 100,
-            "schedule": "cosine",
-        }
+        phase = qat_phase(epochs)
         options = {"levels": choice.levels, "bits": choice.bits, "steps": choice.steps}
         recipe = quantized_recipe(plain, run, options, phase)
         recipe = recipe.model_copy(update={"step": recipe.step.model_copy(update={"rule": choice.rule})})

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from toolchain.layers import Activation, BatchNorm, HEQClassifier, Prunable, adopt_masks, quantized_layers
-from toolchain.layers.prunable import MASK
+from toolchain.layers.prunable import MASK, mask_layer
+from toolchain.quantizers import top_code
 
 SHARES = torch.arange(0.1, 1.01, 0.05).tolist()
 """Candidates for the range of an activation, as shares of the largest value seen."""
@@ -45,15 +46,8 @@ def adopt_weights(twin: nn.Module, plain: nn.Module) -> None:
             layer.weight.copy_(weight / weight.abs().max().clamp(min=1))
         mask = state.get(f"{path}.{MASK}")
         if mask is not None:
-            _prune(layer, mask, path)
+            mask_layer(path, layer, mask)
         layer.update_step()
-
-
-def _prune(layer: Prunable, mask: Tensor, path: str) -> None:
-    try:
-        layer.set_mask(mask)
-    except InputError as error:
-        raise InputError(f"layer {path}: {error}") from None
 
 
 @torch.no_grad()
@@ -145,7 +139,7 @@ def activation_range(target: Tensor, bits: int) -> float:
 
     Of the largest value times each of ``SHARES``; 1 where nothing is above 0.
     """
-    wanted, top = torch.relu(target), (1 << bits) - 1
+    wanted, top = torch.relu(target), top_code(bits)
     largest = float(wanted.max())
     if largest == 0:
         return 1.0

@@ -238,6 +238,15 @@ def leaves(recipe: Recipe) -> dict[str, Any]:
     return dict(_flatten(tree)) | {"phases": list(phases)} | dict(_flatten(phases, "phases."))
 
 
+def first_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, str, str] | None:
+    """The first key whose values differ, and both values as text, theirs first; None if all are equal."""
+    for key in [*ours, *theirs]:
+        if ours.get(key) != theirs.get(key):
+            found, wanted = (repr(side[key]) if key in side else "left out" for side in (theirs, ours))
+            return key, found, wanted
+    return None
+
+
 def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -24,6 +24,18 @@ PLAIN_LEVELS = 0
 """Default of the option ``levels`` of a model that has a plain form."""
 
 
+def qat_phase(epochs: int, learning_rate: float = 1e-3, batch_size: int = 100) -> dict[str, Any]:
+    """The one phase of a quantized recipe: quantization-aware training with a falling learning rate."""
+    return {
+        "name": "qat",
+        "epochs": epochs,
+        "precision": "quantized",
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "schedule": "cosine",
+    }
+
+
 def quantized_recipe(run: Run, where: Path, options: dict[str, Any], phase: dict[str, Any]) -> Recipe:
     """The recipe of the twin: ``options`` (those not None) on top of the run's, and the one ``phase``.
 

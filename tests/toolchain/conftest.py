@@ -7,8 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from toolchain.cli import main
+from toolchain.data import Dataset, load
 
 Invoke = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The small data set that comes with the install. Tests only read it."""
+    return load("digits")
 
 
 @pytest.fixture

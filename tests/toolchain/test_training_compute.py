@@ -15,7 +15,6 @@ from tests import plugin_package
 from tests.training_runs import gatefold, metrics, weights
 from toolchain.cli import main
 from toolchain.config import Recipe, override
-from toolchain.data import load
 from toolchain.layers import quantized_layers
 from toolchain.pipeline import check_model, lower_run
 from toolchain.quantizers import STEP_RULES, median, step_of
@@ -34,11 +33,6 @@ RECIPE = {
         {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 32},
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 @pytest.fixture(scope="module")

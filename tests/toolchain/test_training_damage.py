@@ -9,7 +9,6 @@ import torch
 from runtime.errors import InputError
 from tests.training_runs import assert_same_run, copy_run
 from toolchain.config import Recipe
-from toolchain.data import load
 from toolchain.models import model_row
 from toolchain.training import load_run, train
 
@@ -24,11 +23,6 @@ RECIPE = {
         {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 32},
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 from runtime.errors import InputError
 from tests.training_runs import FINISHED, assert_same_run, copy_run, metrics, weights
 from toolchain.config import Recipe, override
-from toolchain.data import load, validation_split
+from toolchain.data import validation_split
 from toolchain.models import model_row
 from toolchain.training import RunResult, accuracy, load_run, train
 from toolchain.training.epoch import TrainingError
@@ -40,11 +40,6 @@ RECIPE = {
         },
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from runtime.errors import InputError
 from tests.training_runs import FINISHED, assert_same_run, copy_run, metrics, weights
 from toolchain.config import Recipe, override
-from toolchain.data import load, validation_split
+from toolchain.data import validation_split
 from toolchain.layers import prunable_layers
 from toolchain.pruning.magnitude import prune
 from toolchain.training import accuracy, initial_model, load_run, train
@@ -28,11 +28,6 @@ RECIPE = {
         {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 64},
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 @pytest.fixture(scope="module")

@@ -90,20 +90,13 @@ def command(
         from toolchain.config import override
         from toolchain.data import load as load_data
         from toolchain.provenance import STUDY_FILE, canonical_place, read_commands, write_commands
-        from toolchain.quantize import quantized_recipe, starting_state
+        from toolchain.quantize import qat_phase, quantized_recipe, starting_state
         from toolchain.training import load_run, train
     if (run / STUDY_FILE).exists():
         raise InputError(f"{run} is a study; give one of its runs, such as those of {run}/results.csv")
     plain = load_run(run)
     made = command_line(run=canonical_place(run))
-    phase = {
-        "name": "qat",
-        "epochs": epochs,
-        "precision": "quantized",
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "schedule": "cosine",
-    }
+    phase = qat_phase(epochs, learning_rate, batch_size)
     options = {
         "levels": levels,
         "first_levels": first_levels,

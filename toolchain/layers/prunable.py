@@ -90,6 +90,14 @@ def prunable_layers(model: nn.Module) -> dict[str, Prunable]:
     return {path: module for path, module in model.named_modules() if isinstance(module, Prunable)}
 
 
+def mask_layer(path: str, layer: Prunable, mask: Tensor) -> None:
+    """``layer.set_mask(mask)``. Raises InputError that starts with the layer's ``path``."""
+    try:
+        layer.set_mask(mask)
+    except InputError as error:
+        raise InputError(f"layer {path}: {error}") from None
+
+
 def adopt_masks(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Make room in ``model`` for the masks among ``state``, and none for others; contents stay to be
     loaded.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from exporters.legalize import unused
 from runtime.ir import Node, Program
 from runtime.ops import Lookup, MaxPool, Threshold
 from runtime.types import INT64_LIMIT
@@ -58,8 +59,8 @@ def _swapped(pool: Node, node: Node, names: set[str]) -> tuple[Node, ...]:
     assert isinstance(op, Threshold)
     falls = op.direction < 0
     rising = np.where(falls[:, None], op.thresholds[:, ::-1] + 1, op.thresholds)
-    each = _unused(f"{node.result}_each", names)
-    pooled = _unused(f"{node.result}_pooled", names) if falls.any() else node.result
+    each = unused(f"{node.result}_each", names)
+    pooled = unused(f"{node.result}_pooled", names) if falls.any() else node.result
     first = replace(
         node, op=Threshold(rising, np.ones_like(op.direction)), operands=pool.operands, result=each
     )
@@ -70,12 +71,3 @@ def _swapped(pool: Node, node: Node, names: set[str]) -> tuple[Node, ...]:
     identity = np.arange(count + 1)
     table = np.where(falls[:, None], count - identity, identity)
     return first, second, replace(node, op=Lookup(table), operands=(pooled,))
-
-
-def _unused(hint: str, names: set[str]) -> str:
-    name, count = hint, 1
-    while name in names:
-        count += 1
-        name = f"{hint}_{count}"
-    names.add(name)
-    return name

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from toolchain.layers import Prunable, prunable_layers
+from toolchain.layers.prunable import mask_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,7 @@ def set_masks(model: nn.Module, masks: dict[str, Tensor]) -> None:
     if list(layers) != list(masks):
         raise InputError(f"masks must be those of the layers {', '.join(layers)}, not {', '.join(masks)}")
     for path, mask in masks.items():
-        try:
-            layers[path].set_mask(mask)
-        except InputError as error:
-            raise InputError(f"layer {path}: {error}") from None
+        mask_layer(path, layers[path], mask)
 
 
 def prunable_part(model: nn.Module, granularity: str) -> dict[str, Prunable]:

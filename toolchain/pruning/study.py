@@ -13,7 +13,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from runtime.errors import GatefoldError, InputError
-from toolchain.config import leaves
+from toolchain.config import first_difference, leaves
 from toolchain.data import Dataset
 from toolchain.provenance import COMMAND, STUDY_FILE
 from toolchain.pruning.plan import Job, Plan
@@ -190,14 +190,13 @@ def _check_same(settings: Settings, server: bool, stored: dict[str, Any], path: 
     if on_server != server:
         advice = "give its --storage" if on_server else "leave out --storage"
         raise InputError(f"{path} has its jobs in another database; {advice}")
-    ours = _leaves(settings)
-    for key in [*ours, *theirs]:
-        if ours.get(key) != theirs.get(key):
-            found, wanted = (repr(side[key]) if key in side else "left out" for side in (theirs, ours))
-            raise InputError(
-                f"{path} belongs to another study: its {key} is {found}, not {wanted}; "
-                "resume with the options of the study, or choose another --out"
-            )
+    difference = first_difference(_leaves(settings), theirs)
+    if difference:
+        key, found, wanted = difference
+        raise InputError(
+            f"{path} belongs to another study: its {key} is {found}, not {wanted}; "
+            "resume with the options of the study, or choose another --out"
+        )
 
 
 def _leaves(settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from runtime.files import atomic_write
-from toolchain.config import Recipe, leaves, parse_recipe
+from toolchain.config import Recipe, first_difference, leaves, parse_recipe
 from toolchain.training.run import (
     CHECKPOINT_FILE,
     LOCK_FILE,
@@ -144,14 +144,14 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def _check_same(recipe: Recipe, stored: Recipe, path: Path) -> None:
     """Raise InputError where the recipes differ, the words that describe them left out."""
-    ours, theirs = leaves(recipe), leaves(stored)
-    for key in [*ours, *theirs]:
-        if key != "summary" and ours.get(key) != theirs.get(key):
-            found, wanted = (repr(side[key]) if key in side else "left out" for side in (theirs, ours))
-            raise InputError(
-                f"{path} belongs to another recipe: its {key} is {found}, not {wanted}; "
-                "resume with the recipe of the run, or choose another --out"
-            )
+    undescribed = (recipe.model_copy(update={"summary": stored.summary}), stored)
+    difference = first_difference(*map(leaves, undescribed))
+    if difference:
+        key, found, wanted = difference
+        raise InputError(
+            f"{path} belongs to another recipe: its {key} is {found}, not {wanted}; "
+            "resume with the recipe of the run, or choose another --out"
+        )
 
 
 def _check_start(directory: Path, start: str | None) -> None:
