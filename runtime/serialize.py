@@ -74,7 +74,8 @@ def _encode_array(arrays: Arrays, member: str, value: IntArray | None) -> Json:
 
 def _decode_array(arrays: Arrays, value: Json) -> IntArray:
     array = _get(arrays, value)
-    if array.dtype == np.uint64 or array.size == 0 or smallest(array).dtype != array.dtype:
+    fits = array.size > 0 and int(array.max()) <= np.iinfo(np.int64).max
+    if not fits or smallest(array).dtype != array.dtype:
         raise FormatError(f"array {value['array']!r:.80} is not stored in its smallest dtype")
     return array.astype(np.int64)
 
@@ -107,6 +108,12 @@ def _decode_ints(_: Arrays, value: Json) -> tuple[int, ...]:
     return _ints(value)
 
 
+def _decode_text(_: Arrays, value: Json) -> str:
+    if type(value) is not str:
+        raise FormatError(f"a text attribute must be text, not {value!r:.80}")
+    return value
+
+
 def _plain(_: Arrays, __: str, value: Json) -> Json:
     return list(value) if isinstance(value, tuple) else value
 
@@ -116,6 +123,7 @@ Decode = Callable[[Arrays, Json], Any]
 
 CODECS: dict[str, tuple[Encode, Decode]] = {
     "int": (_plain, _decode_int),
+    "str": (_plain, _decode_text),
     "tuple[int, int]": (_plain, _decode_ints),
     "tuple[int, ...]": (_plain, _decode_ints),
     "IntArray": (_encode_array, _decode_array),

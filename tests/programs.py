@@ -15,22 +15,32 @@ from runtime.ops import (
     Add,
     And,
     ArgMax,
+    Clip,
     Concat,
     Conv2d,
     Dense,
+    FloorSqrt,
     Hadamard,
     Lookup,
+    MatMul,
     MaxPool,
+    Mul,
     Not,
     Op,
     Or,
+    ReduceSum,
     Requantize,
     Reshape,
+    Roll,
+    RoundDiv,
     Select,
+    ShiftRight,
     Slice,
+    Square,
     Sub,
     SumPool,
     Threshold,
+    Transpose,
     Xor,
 )
 from runtime.types import IntArray, Interval
@@ -170,15 +180,6 @@ def _select(rng: Rng, b: Builder, values: list[str]) -> str:
     return b.add(Select(), condition, a, _like(rng, b, values, a))
 
 
-def _pair(op: type[Op]) -> Rule:
-    def rule(rng: Rng, b: Builder, values: list[str]) -> str:
-        first = _pick(rng, b, values)
-        operands = [first, _like(rng, b, values, first)]
-        return b.add(op(), *map(str, rng.permutation(operands)))
-
-    return rule
-
-
 def _hadamard(rng: Rng, b: Builder, values: list[str]) -> str:
     x = _pick(rng, b, values)
     if b.type_of(x).channels % 4:
@@ -258,6 +259,74 @@ def _concat(rng: Rng, b: Builder, values: list[str]) -> str:
     return b.add(Concat(), first, *rest[: int(rng.integers(0, 3))])
 
 
+def _broadcast(op: type[Op]) -> Rule:
+    """Two operands, of which one may be summed over some axes first."""
+
+    def rule(rng: Rng, b: Builder, values: list[str]) -> str:
+        first = _pick(rng, b, values)
+        operands = [first, _like(rng, b, values, first)]
+        axes = tuple(axis for axis in range(len(b.type_of(first).shape)) if rng.random() < 0.3)
+        if axes:
+            operands[1] = b.add(ReduceSum(axes), operands[1])
+        return b.add(op(), *map(str, rng.permutation(operands)))
+
+    return rule
+
+
+def _round_div(rng: Rng, b: Builder, values: list[str]) -> str:
+    dividend = _pick(rng, b, values)
+    divisor = _like(rng, b, values, dividend)
+    axes = tuple(axis for axis in range(len(b.type_of(dividend).shape)) if rng.random() < 0.3)
+    if axes:
+        divisor = b.add(ReduceSum(axes), divisor)
+    highest = max(1, b.type_of(divisor).interval.hi)
+    divisor = b.add(Clip(int(rng.integers(1, min(highest, 9) + 1)), highest), divisor)
+    return b.add(RoundDiv(), dividend, divisor)
+
+
+def _floor_sqrt(rng: Rng, b: Builder, values: list[str]) -> str:
+    x = _pick(rng, b, values)
+    return b.add(FloorSqrt(), b.add(Square(), x) if b.type_of(x).interval.signed else x)
+
+
+def _mat_mul(rng: Rng, b: Builder, values: list[str]) -> str:
+    a = _pick(rng, b, values, 3)
+    other = b.add(Transpose((0, 2, 1)), _like(rng, b, values, a))
+    return b.add(MatMul(), a, other)
+
+
+def _reduce_sum(rng: Rng, b: Builder, values: list[str]) -> str:
+    x = _pick(rng, b, values, 3)
+    axes = [(0,), (1,), (1, 2), (0, 1, 2), (0, 2)]
+    return b.add(ReduceSum(axes[rng.integers(0, len(axes))]), x)
+
+
+def _transpose(rng: Rng, b: Builder, values: list[str]) -> str:
+    x = _pick(rng, b, values, 3)
+    return b.add(Transpose(tuple(rng.permutation(3).tolist())), x)
+
+
+def _roll(rng: Rng, b: Builder, values: list[str]) -> str:
+    x = _pick(rng, b, values)
+    if b.type_of(x).channels == 1:
+        x = b.add(Concat(), *[x if b.type_of(x).shape else b.add(Reshape((1,)), x)] * 3)
+    return b.add(Roll(int(rng.integers(1, b.type_of(x).channels))), x)
+
+
+def _shift_right(rng: Rng, b: Builder, values: list[str]) -> str:
+    rounding = str(rng.choice(("floor", "half-up")))
+    return b.add(ShiftRight(int(rng.integers(1, 9)), rounding), _pick(rng, b, values))
+
+
+def _clip(rng: Rng, b: Builder, values: list[str]) -> str:
+    lo = int(rng.integers(-200, 3))
+    return b.add(Clip(lo, lo + int(rng.integers(0, 400))), _pick(rng, b, values))
+
+
+def _square(rng: Rng, b: Builder, values: list[str]) -> str:
+    return b.add(Square(), _pick(rng, b, values))
+
+
 RULES: dict[str, Rule] = {
     "Conv2d": _conv,
     "Dense": _dense,
@@ -267,17 +336,27 @@ RULES: dict[str, Rule] = {
     "Xor": _binary(Xor),
     "Not": _not,
     "Select": _select,
-    "Add": _pair(Add),
-    "Sub": _pair(Sub),
+    "Add": _broadcast(Add),
+    "Sub": _broadcast(Sub),
+    "Mul": _broadcast(Mul),
+    "Square": _square,
+    "MatMul": _mat_mul,
+    "RoundDiv": _round_div,
+    "FloorSqrt": _floor_sqrt,
+    "ShiftRight": _shift_right,
+    "Clip": _clip,
     "Hadamard": _hadamard,
     "Requantize": _requantize,
     "Lookup": _lookup,
     "MaxPool": _pool(MaxPool),
     "SumPool": _pool(SumPool),
+    "ReduceSum": _reduce_sum,
     "ArgMax": _argmax,
     "Reshape": _reshape,
     "Concat": _concat,
     "Slice": _slice,
+    "Transpose": _transpose,
+    "Roll": _roll,
 }
 
 

@@ -32,6 +32,11 @@ MASK = Form(np.dtype(np.uint8), 255)
 """A bit as 0 or 255: what a saturating QLinearConv yields for a threshold."""
 INT32 = Form(np.dtype(np.int32))
 INT64 = Form(np.dtype(np.int64))
+FLOAT32 = Form(np.dtype(np.float32))
+FLOAT64 = Form(np.dtype(np.float64))
+
+FLOAT32_EXACT, FLOAT64_EXACT = 2**24, 2**53
+"""Integers up to this magnitude are float32, float64 values."""
 
 
 def wide_carrier(*intervals: Interval) -> Form:

@@ -17,22 +17,32 @@ from runtime.ops import (
     Add,
     And,
     ArgMax,
+    Clip,
     Concat,
     Conv2d,
     Dense,
+    FloorSqrt,
     Hadamard,
     Lookup,
+    MatMul,
     MaxPool,
+    Mul,
     Not,
     Op,
     Or,
+    ReduceSum,
     Requantize,
     Reshape,
+    Roll,
+    RoundDiv,
     Select,
+    ShiftRight,
     Slice,
+    Square,
     Sub,
     SumPool,
     Threshold,
+    Transpose,
     Xor,
 )
 from runtime.ops.arithmetic import WALSH_HADAMARD
@@ -154,6 +164,32 @@ def _hadamard(graph: TwinGraph, node: Node) -> None:
     graph.emit("Reshape", mixed, shape, output=node.result)
 
 
+def _square(graph: TwinGraph, node: Node) -> None:
+    graph.emit("Mul", *node.operands * 2, output=node.result)
+
+
+def _clip(graph: TwinGraph, node: Node) -> None:
+    op = cast(Clip, node.op)
+    limits = (graph.constant(np.array(limit, np.float32)) for limit in (op.lo, op.hi))
+    graph.emit("Clip", node.operands[0], *limits, output=node.result)
+
+
+def _reduce_sum(graph: TwinGraph, node: Node) -> None:
+    places = [1 + axis for axis in cast(ReduceSum, node.op).axes]
+    axes = graph.constant(np.array(places, np.int64))
+    graph.emit("ReduceSum", node.operands[0], axes, output=node.result, keepdims=1)
+
+
+def _transpose(graph: TwinGraph, node: Node) -> None:
+    perm = (0, *(1 + axis for axis in cast(Transpose, node.op).axes))
+    graph.emit("Transpose", node.operands[0], output=node.result, perm=perm)
+
+
+def _roll(graph: TwinGraph, node: Node) -> None:
+    places = np.roll(np.arange(node.type.channels), cast(Roll, node.op).shift)
+    graph.emit("Gather", node.operands[0], graph.constant(places), output=node.result, axis=1)
+
+
 def _argmax(graph: TwinGraph, node: Node) -> None:
     index = graph.emit("ArgMax", node.operands[0], axis=1, keepdims=0)
     graph.emit("Cast", index, output=node.result, to=TensorProto.FLOAT)
@@ -170,15 +206,25 @@ RULES: dict[type[Op], Rule] = {
     Select: _select,
     Add: _operator("Add"),
     Sub: _operator("Sub"),
+    Mul: _operator("Mul"),
+    Square: _square,
+    MatMul: _operator("MatMul"),
+    RoundDiv: _operator("Div"),
+    FloorSqrt: _operator("Sqrt"),
+    ShiftRight: _operator("Identity"),
+    Clip: _clip,
     Hadamard: _hadamard,
     Requantize: _affine,
     Lookup: _affine,
     MaxPool: _pool("MaxPool"),
     SumPool: _pool("AveragePool"),
+    ReduceSum: _reduce_sum,
     ArgMax: _argmax,
     Reshape: _reshape,
     Concat: _concat,
     Slice: _slice,
+    Transpose: _transpose,
+    Roll: _roll,
 }
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from runtime.errors import ProgramError
 from runtime.ops.base import (
     Op,
+    broadcast_shape,
     int_array,
     per_channel,
     require_channels,
-    require_same_shape,
     tighten,
 )
 from runtime.ops.shape import Concat, Slice
@@ -29,14 +29,14 @@ WALSH_HADAMARD.setflags(write=False)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Add(Op):
-    """``y = a + b``. Operands: one shape."""
+    """``y = a + b``. Operands: axes equal, or 1 in one of them."""
 
     arity = 2
 
     def infer(self, *operands: TensorType) -> TensorType:
         a, b = operands
-        require_same_shape(a, b, "Add")
-        return TensorType(a.shape, a.interval + b.interval)
+        interval = a.interval + b.interval
+        return TensorType(broadcast_shape(a, b, "Add"), interval)
 
     def evaluate(self, *operands: IntArray) -> IntArray:
         return operands[0] + operands[1]
@@ -44,14 +44,14 @@ class Add(Op):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sub(Op):
-    """``y = a - b``. Operands: one shape."""
+    """``y = a - b``. Operands: axes equal, or 1 in one of them."""
 
     arity = 2
 
     def infer(self, *operands: TensorType) -> TensorType:
         a, b = operands
-        require_same_shape(a, b, "Sub")
-        return TensorType(a.shape, Interval(a.interval.lo - b.interval.hi, a.interval.hi - b.interval.lo))
+        interval = Interval(a.interval.lo - b.interval.hi, a.interval.hi - b.interval.lo)
+        return TensorType(broadcast_shape(a, b, "Sub"), interval)
 
     def evaluate(self, *operands: IntArray) -> IntArray:
         return operands[0] - operands[1]
@@ -170,4 +170,59 @@ class Lookup(Op):
         return result
 
 
-OPS: tuple[type[Op], ...] = (Add, Sub, Hadamard, Requantize, Lookup)
+ROUNDINGS = ("floor", "half-up")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShiftRight(Op):
+    """``y = x >> shift``, or ``(x + 2**(shift - 1)) >> shift`` with ``rounding="half-up"``.
+
+    The shift is arithmetic: ``floor`` rounds toward minus infinity. ``shift``: 1..62. Operand: any shape.
+    """
+
+    shift: int
+    rounding: str = "floor"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shift <= 62:
+            raise ProgramError(f"ShiftRight shift must be within 1..62, not {self.shift}")
+        if self.rounding not in ROUNDINGS:
+            raise ProgramError(
+                f"ShiftRight rounding must be one of {', '.join(ROUNDINGS)}, not {self.rounding!r:.80}"
+            )
+
+    @property
+    def offset(self) -> int:
+        """What is added before the shift."""
+        return 1 << (self.shift - 1) if self.rounding == "half-up" else 0
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        lo, hi = ((end + self.offset) >> self.shift for end in (x.interval.lo, x.interval.hi))
+        return TensorType(x.shape, Interval(lo, hi))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return (operands[0] + self.offset) >> self.shift
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip(Op):
+    """``y = min(max(x, lo), hi)``. Operand: any shape."""
+
+    lo: int
+    hi: int
+
+    def __post_init__(self) -> None:
+        if Interval(self.lo, self.hi).magnitude > INT64_LIMIT:
+            raise ProgramError("Clip limits must be within 62 bits")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        return TensorType(x.shape, tighten(x.interval, self.lo, self.hi))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        result: IntArray = np.clip(operands[0], self.lo, self.hi)
+        return result
+
+
+OPS: tuple[type[Op], ...] = (Add, Sub, Hadamard, ShiftRight, Clip, Requantize, Lookup)

@@ -144,6 +144,19 @@ def require_same_shape(a: TensorType, b: TensorType, op: str) -> None:
         raise ProgramError(f"{op} needs operands of one shape, not {list(a.shape)} and {list(b.shape)}")
 
 
+def broadcast_shape(a: TensorType, b: TensorType, op: str) -> tuple[int, ...]:
+    """Shape of an elementwise result: ranks are equal, and an axis of length 1 stretches to the other's.
+
+    Raises ProgramError where two lengths above 1 differ.
+    """
+    pairs = list(zip(a.shape, b.shape, strict=False))
+    if len(a.shape) != len(b.shape) or any(m != n and 1 not in (m, n) for m, n in pairs):
+        raise ProgramError(
+            f"{op} needs operands whose axes are equal or 1, not {list(a.shape)} and {list(b.shape)}"
+        )
+    return tuple(map(max, a.shape, b.shape))
+
+
 def require_channels(count: int, type_: TensorType, what: str) -> None:
     """Raise ProgramError unless a per-channel attribute has one row per channel."""
     if count != type_.channels:

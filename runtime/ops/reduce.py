@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,34 @@ class SumPool(Op):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReduceSum(Op):
+    """Sum over whole ``axes``, which stay with length 1.
+
+    ``axes``: rising, counted without the batch. Operand: any shape that has them.
+    """
+
+    axes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        axes = tuple(self.axes)
+        if not axes or any(type(a) is not int or a < 0 for a in axes) or list(axes) != sorted(set(axes)):
+            raise ProgramError(f"ReduceSum axes must be rising numbers from 0, not {list(axes)}")
+        object.__setattr__(self, "axes", axes)
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if self.axes[-1] >= len(x.shape):
+            raise ProgramError(f"ReduceSum over axis {self.axes[-1]} does not fit shape {list(x.shape)}")
+        count = math.prod(x.shape[axis] for axis in self.axes)
+        shape = tuple(1 if axis in self.axes else size for axis, size in enumerate(x.shape))
+        return TensorType(shape, Interval(count * x.interval.lo, count * x.interval.hi))
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        result: IntArray = operands[0].sum(tuple(1 + axis for axis in self.axes), keepdims=True)
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ArgMax(Op):
     """Index of the largest element, the first one of equals. Operand: (n,). Result: a scalar."""
 
@@ -98,4 +127,4 @@ class ArgMax(Op):
         return result
 
 
-OPS: tuple[type[Op], ...] = (MaxPool, SumPool, ArgMax)
+OPS: tuple[type[Op], ...] = (MaxPool, SumPool, ReduceSum, ArgMax)

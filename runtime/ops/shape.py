@@ -78,4 +78,52 @@ class Slice(Op):
         return operands[0][:, self.start : self.stop]
 
 
-OPS: tuple[type[Op], ...] = (Reshape, Concat, Slice)
+@dataclass(frozen=True, slots=True, eq=False)
+class Transpose(Op):
+    """Axes in another order: axis ``i`` of the result is axis ``axes[i]`` of the operand.
+
+    ``axes``: a permutation, counted without the batch. Operand: as many axes.
+    """
+
+    axes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        axes = tuple(self.axes)
+        if not axes or any(type(a) is not int for a in axes) or sorted(axes) != list(range(len(axes))):
+            raise ProgramError(f"Transpose axes must be a permutation of 0, 1, .., not {list(axes)}")
+        object.__setattr__(self, "axes", axes)
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if len(self.axes) != len(x.shape):
+            raise ProgramError(f"Transpose of {len(self.axes)} axes does not fit shape {list(x.shape)}")
+        return TensorType(tuple(x.shape[axis] for axis in self.axes), x.interval)
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return operands[0].transpose(0, *(1 + axis for axis in self.axes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Roll(Op):
+    """Channels moved round: ``y[c] = x[(c - shift) mod channels]``.
+
+    ``shift``: at least 1, below the channels. Operand: any shape, channels first.
+    """
+
+    shift: int
+
+    def __post_init__(self) -> None:
+        if self.shift < 1:
+            raise ProgramError(f"Roll shift must be at least 1, not {self.shift}")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if self.shift >= x.channels:
+            raise ProgramError(f"Roll by {self.shift} does not fit {x.channels} channels")
+        return x
+
+    def evaluate(self, *operands: IntArray) -> IntArray:
+        return np.roll(operands[0], self.shift, axis=1)
+
+
+OPS: tuple[type[Op], ...] = (Reshape, Concat, Slice, Transpose, Roll)

@@ -1,4 +1,5 @@
-"""The plan of a program: one kernel a node, on planes where a rule applies, else the definition."""
+"""The plan of a program: one kernel a node, on planes or small integers where a rule applies, else the
+definition."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from runtime.ir import Node, Program
 from runtime.ops import And, Conv2d, Dense, MaxPool, Not, Op, Or, Select, Threshold, Xor
-from runtime.packed import linear, logic
+from runtime.packed import arithmetic, linear, logic
 from runtime.packed.linear import Kernel
 from runtime.packed.scratch import Scratch
 from runtime.packed.value import Value, fits_planes
@@ -23,8 +24,9 @@ COMPILERS: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType], Kern
     Not: logic.compile_not,
     Select: logic.compile_select,
     MaxPool: logic.compile_max_pool,
+    **arithmetic.COMPILERS,
 }
-"""Rules on planes. An op without a row, or whose rule declines, runs by its own ``evaluate``."""
+"""Rules on planes and integers. An op without one, or that its rule declines, runs by its ``evaluate``."""
 
 LINEAR: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType, Scratch], Kernel | None]] = {
     Conv2d: linear.compile_conv2d,

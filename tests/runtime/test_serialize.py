@@ -16,7 +16,7 @@ from hypothesis import given
 
 from runtime.errors import FormatError, InputError, ProgramError
 from runtime.ir import Builder, Program
-from runtime.ops import Conv2d, Dense, Reshape, Threshold
+from runtime.ops import Conv2d, Dense, Reshape, ShiftRight, Threshold
 from runtime.printer import program_text
 from runtime.serialize import FILE_LIMIT, HEADER, dumps, load, loads, save
 from runtime.types import BIT
@@ -193,6 +193,22 @@ def test_a_forged_header_is_refused(change: Callable[[dict[str, Any]], None], me
     with pytest.raises(FormatError, match=message) as caught:
         loads(forged(change))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "message"),
+    [
+        (1, "a text attribute must be text, not 1"),
+        ([], r"a text attribute must be text, not \[\]"),
+        ("up" * 999, "ShiftRight rounding must be one of floor, half-up, not 'upup"),
+    ],
+)
+def test_forged_text_is_refused(rounding: object, message: str) -> None:
+    b = Builder("shift")
+    program = b.build((b.add(ShiftRight(2, "half-up"), b.input("x", (3,), BIT)),))
+    with pytest.raises(FormatError, match=message) as caught:
+        loads(forged(set_path(*ATTRIBUTES, "rounding", value=rounding), program))
+    assert len(str(caught.value)) < 200
 
 
 HAMILTON, SPARSE = ("nodes", 2, "attributes", "weights"), ("nodes", 3, "attributes", "weights")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exporters.onnx.graph import Form, Graph
-from exporters.onnx.rules import arithmetic, bitwise, compare, linear, pool, shape
+from exporters.onnx.rules import arithmetic, bitwise, compare, linear, pool, products, shape
 from runtime.ir import Node
 from runtime.ops import Op
 
@@ -16,6 +16,6 @@ Rule = Callable[[Graph, Node], tuple[str, Form]]
 
 RULES: dict[type[Op], Rule] = {
     op: rule
-    for family in (linear, compare, bitwise, arithmetic, pool, shape)
+    for family in (linear, compare, bitwise, arithmetic, products, pool, shape)
     for op, rule in family.RULES.items()
 }

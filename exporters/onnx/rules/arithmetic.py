@@ -1,4 +1,4 @@
-"""Add, Sub, Hadamard, Requantize and Lookup."""
+"""Add, Sub, Hadamard, ShiftRight, Clip, Requantize and Lookup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from exporters.onnx.graph import Form, Graph, carrier, wide_carrier
 from runtime.ir import Node
-from runtime.ops import Add, Hadamard, Lookup, Op, Requantize, Sub
+from runtime.ops import Add, Clip, Hadamard, Lookup, Op, Requantize, ShiftRight, Sub
 from runtime.ops.arithmetic import WALSH_HADAMARD
 from runtime.types import INT64_LIMIT, Interval
 
@@ -49,8 +49,7 @@ def requantize(graph: Graph, node: Node) -> tuple[str, Form]:
     divisors = np.int64(1) << op.shift
     largest = int(divisors.max())
     attributes = Interval.of([*op.multiplier.tolist(), *op.offset.tolist(), largest])
-    remainders = Interval(sums.lo - largest, sums.hi)
-    form = wide_carrier(x.interval, products, remainders, attributes, node.type.interval)
+    form = wide_carrier(x.interval, products, sums, attributes, node.type.interval)
 
     tensor = graph.read(node.operands[0], form)
     if (op.multiplier != 1).any():
@@ -58,17 +57,43 @@ def requantize(graph: Graph, node: Node) -> tuple[str, Form]:
     if op.offset.any():
         tensor = graph.emit("Add", tensor, graph.per_channel(op.offset, form, rank, "offset"))
     if op.shift.any():
-        by = graph.per_channel(divisors, form, rank, "divisor")
-        tensor = _floor_divide(graph, tensor, by, sums)
+        multiple = graph.per_channel(-divisors, form, rank, "multiple") if sums.lo < 0 else ""
+        tensor = _shift(graph, tensor, multiple, graph.per_channel(divisors, form, rank, "divisor"))
     shifted = replace(op, lo=-INT64_LIMIT, hi=INT64_LIMIT).infer(x)
     return _clip(graph, tensor, shifted.interval, node.type.interval, form), form
 
 
-def _floor_divide(graph: Graph, dividend: str, divisor: str, interval: Interval) -> str:
-    """``dividend // divisor``. Div truncates toward zero, so a remainder is taken off first."""
-    if interval.lo < 0:
-        dividend = graph.emit("Sub", dividend, graph.emit("Mod", dividend, divisor))
-    return graph.emit("Div", dividend, divisor)
+def _shift(graph: Graph, tensor: str, multiple: str, divisor: str) -> str:
+    """``tensor`` shifted right by a division by ``divisor``, a power of two.
+
+    Div truncates toward zero, so a tensor that may be negative is first rounded down to a multiple of the
+    divisor: the bits of ``multiple``, its negative, are those to keep. A Mod would take ten times as long.
+    """
+    if multiple:
+        tensor = graph.emit("BitwiseAnd", tensor, multiple)
+    return graph.emit("Div", tensor, divisor)
+
+
+def shift_right(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Add what rounds, then one division for all channels."""
+    op = cast(ShiftRight, node.op)
+    interval = graph.types[node.operands[0]].interval
+    # A divisor beyond the range leaves 0 and -1, as any larger one does, but needs a wider carrier.
+    shift = min(op.shift, (interval.magnitude + op.offset).bit_length())
+    sums = Interval(interval.lo + op.offset, interval.hi + op.offset)
+    form = wide_carrier(interval, sums, Interval(-(1 << shift), 1 << shift))
+    tensor = graph.read(node.operands[0], form)
+    if op.offset:
+        tensor = graph.emit("Add", tensor, graph.scalar(op.offset, form))
+    multiple = graph.scalar(-(1 << shift), form) if sums.lo < 0 else ""
+    return _shift(graph, tensor, multiple, graph.scalar(1 << shift, form)), form
+
+
+def clip(graph: Graph, node: Node) -> tuple[str, Form]:
+    """Max and Min where they can act, in a carrier of the operand and the limits."""
+    interval = graph.types[node.operands[0]].interval
+    form = wide_carrier(interval, node.type.interval)
+    return _clip(graph, graph.read(node.operands[0], form), interval, node.type.interval, form), form
 
 
 def _clip(graph: Graph, tensor: str, exact: Interval, wanted: Interval, form: Form) -> str:
@@ -102,6 +127,8 @@ RULES: dict[type[Op], Rule] = {
     Add: elementwise("Add"),
     Sub: elementwise("Sub"),
     Hadamard: hadamard,
+    ShiftRight: shift_right,
+    Clip: clip,
     Requantize: requantize,
     Lookup: lookup,
 }

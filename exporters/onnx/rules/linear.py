@@ -19,7 +19,7 @@ from typing import cast
 
 import numpy as np
 
-from exporters.onnx.graph import INT32, INT64, UINT8, Form, Graph, wide_carrier
+from exporters.onnx.graph import FLOAT32, FLOAT32_EXACT, INT32, INT64, UINT8, Form, Graph, wide_carrier
 from exporters.onnx.profiles import store_weights
 from exporters.onnx.rules.pool import pad
 from runtime.ir import Node
@@ -27,13 +27,8 @@ from runtime.ops import Conv2d, Dense, Op
 from runtime.types import ZERO, IntArray, Interval, TensorType
 from runtime.weights import Weights
 
-FLOAT32_EXACT = 2**24
-"""Integers up to this magnitude are float32 values."""
-
 UNSIGNED_SHIFT = 64
 """Added to int8 codes, ``|w| <= 63``, to make them uint8 weights with this zero point."""
-
-_FLOAT32 = np.dtype(np.float32)
 
 
 def zero_point(interval: Interval) -> int | None:
@@ -125,8 +120,7 @@ def _conv_bytes(graph: Graph, node: Node, zero: int) -> tuple[str, Form]:
 
 def _conv_float32(graph: Graph, op: Conv2d, x: str) -> tuple[str, Form]:
     codes = store_weights(graph, op.weights, range(4), op.weights.shape)
-    weights = graph.cast(codes, _FLOAT32)
-    image = graph.cast(graph.read(x, wide_carrier(graph.types[x].interval)), _FLOAT32)
+    weights, image = graph.cast(codes, FLOAT32.dtype), graph.read(x, FLOAT32)
     return graph.cast(graph.emit("Conv", image, weights, **conv_attributes(op)), INT32.dtype), INT32
 
 

@@ -1,13 +1,27 @@
-"""MaxPool and SumPool."""
+"""MaxPool, SumPool and ReduceSum."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
 
-from exporters.onnx.graph import MASK, UINT8, Form, Graph, carrier, wide_carrier
+import numpy as np
+
+from exporters.onnx.graph import (
+    FLOAT32,
+    FLOAT32_EXACT,
+    FLOAT64,
+    FLOAT64_EXACT,
+    INT64,
+    MASK,
+    UINT8,
+    Form,
+    Graph,
+    carrier,
+    wide_carrier,
+)
 from runtime.ir import Node
-from runtime.ops import MaxPool, Op, SumPool
+from runtime.ops import MaxPool, Op, ReduceSum, SumPool
 from runtime.types import ZERO
 
 
@@ -44,12 +58,43 @@ def sum_pool(graph: Graph, node: Node) -> tuple[str, Form]:
     op = cast(SumPool, node.op)
     (x,) = node.operands
     type_ = graph.types[x]
-    form = wide_carrier(type_.interval, node.type.interval, ZERO)
-    tensor = graph.read(x, form)
     if op.kernel == type_.shape[1:] and not any(op.padding):
-        return graph.emit("ReduceSum", tensor, graph.shape(2, 3), keepdims=1), form
-    padded = pad(graph, tensor, op.padding, 0, form)
+        return _sum_over(graph, node, (1, 2))
+    form = wide_carrier(type_.interval, node.type.interval, ZERO)
+    padded = pad(graph, graph.read(x, form), op.padding, 0, form)
     return _windows(graph, "Add", padded, op, type_.shape), form
+
+
+def reduce_sum(graph: Graph, node: Node) -> tuple[str, Form]:
+    """ReduceSum over the axes."""
+    return _sum_over(graph, node, cast(ReduceSum, node.op).axes)
+
+
+def _sum_over(graph: Graph, node: Node, axes: tuple[int, ...]) -> tuple[str, Form]:
+    """ReduceSum on floats while they hold every partial sum: up to four times as fast as on int32.
+
+    ONNX Runtime adds int64 up in float64 as well, so wider sums are products with ones.
+    """
+    (x,) = node.operands
+    type_, result = graph.types[x], wide_carrier(node.type.interval)
+    bound = type_.interval.magnitude * (type_.size // node.type.size)
+    if bound > FLOAT64_EXACT:
+        return _dot_ones(graph, node, axes), INT64
+    operand = graph.read(x, FLOAT32 if bound <= FLOAT32_EXACT else FLOAT64)
+    places = graph.shape(*(1 + axis for axis in axes))
+    return graph.cast(graph.emit("ReduceSum", operand, places, keepdims=1), result.dtype), result
+
+
+def _dot_ones(graph: Graph, node: Node, axes: tuple[int, ...]) -> str:
+    """The sum over ``axes``, moved to the end and joined, as a MatMul on int64."""
+    (x,) = node.operands
+    type_ = graph.types[x]
+    count = type_.size // node.type.size
+    kept = [axis for axis in range(len(type_.shape)) if axis not in axes]
+    last = graph.emit("Transpose", graph.read(x, INT64), perm=[0, *(1 + axis for axis in (*kept, *axes))])
+    joined = graph.emit("Reshape", last, graph.shape(0, -1, count))
+    total = graph.emit("MatMul", joined, graph.constant(np.ones((count, 1), np.int64), "ones"))
+    return graph.emit("Reshape", total, graph.shape(0, *node.type.shape))
 
 
 def pad(graph: Graph, tensor: str, padding: tuple[int, int], fill: int, form: Form) -> str:
@@ -87,4 +132,5 @@ def _windows(
 RULES: dict[type[Op], Callable[[Graph, Node], tuple[str, Form]]] = {
     MaxPool: max_pool,
     SumPool: sum_pool,
+    ReduceSum: reduce_sum,
 }
