@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtime.types import TensorType
+
 Counts = Mapping[str, int]
 
 
@@ -107,3 +109,8 @@ class Circuits:
 
 WIRES = Circuits(NONE, NONE)
 """An op without cells."""
+
+
+def per_element(cells: Cells, type_: TensorType) -> Circuits:
+    """``cells`` for every element of a value; one position of it has one element per channel."""
+    return Circuits(cells * type_.size, cells * type_.channels)

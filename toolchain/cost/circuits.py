@@ -10,72 +10,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.ops import (
-    Add,
-    And,
     ArgMax,
     Concat,
     Conv2d,
     Dense,
-    Lookup,
     MaxPool,
-    Not,
     Op,
-    Or,
-    Requantize,
+    ReduceSum,
     Reshape,
-    Select,
+    Roll,
     Slice,
-    Sub,
     SumPool,
     Threshold,
-    Xor,
+    Transpose,
 )
 from runtime.types import IntArray, Interval, TensorType
-from toolchain.cost.columns import integers, signed_digits
+from toolchain.cost import product_circuits, word_circuits
 from toolchain.cost.gatelist import (
+    Columns,
     Netlist,
     Word,
     at_least,
     compress,
     count_thermometer,
-    decision_diagram,
+    extend,
     larger,
 )
-from toolchain.cost.gates import truth_table
 from toolchain.cost.linear import LINEAR
-
-Nets = NDArray[np.int64]
-
-
-def extend(word: Word, signed: bool, bits: int) -> Word:
-    """``word`` cut or extended to ``bits``; the copies of the sign are wires."""
-    fill = int(word[-1]) if signed else 0
-    return [*map(int, word[:bits]), *[fill] * (bits - len(word))]
-
-
-@dataclass(slots=True)
-class Columns:
-    """Literals collected by weight, and the constant that inverted ones leave behind."""
-
-    nets: list[list[int]]
-    constant: int = 0
-
-    def add(self, word: Word, signed: bool, coefficient: int, invert: Callable[[int], int]) -> None:
-        """Add ``coefficient * word`` in signed digits."""
-        (positive,), (negative,) = signed_digits(integers([coefficient]))
-        for plane, bit in enumerate(word):
-            minus = signed and plane == len(word) - 1
-            for digit in range(max(positive, negative).bit_length()):
-                if not (positive | negative) >> digit & 1:
-                    continue
-                weight = plane + digit
-                self.nets.extend([] for _ in range(weight + 1 - len(self.nets)))
-                inverted = bool(negative >> digit & 1) != minus
-                self.nets[weight].append(invert(int(bit)) if inverted else int(bit))
-                self.constant -= (1 << weight) * inverted
+from toolchain.cost.word_circuits import Builder, Nets
 
 
 def _linear(
@@ -96,7 +60,7 @@ def linear(
     nets = np.zeros((outputs, *plane, result.bits), np.int64)
     invert = net.inverter()
     for o, i, j in np.ndindex(outputs, *plane):
-        sums, lo, hi = Columns([]), 0, 0
+        sums, lo, hi = Columns(), 0, 0
         for c, u, v in np.ndindex(inputs, rows, columns):
             y = i * conv.stride[0] + u * conv.dilation[0] - conv.padding[0]
             z = j * conv.stride[1] + v * conv.dilation[1] - conv.padding[1]
@@ -163,107 +127,6 @@ def _threshold(
     return nets
 
 
-def _elementwise(function: Callable[..., Word]) -> Callable[..., Nets]:
-    """A rule that builds one element at a time: ``function(net, op, words, types, result, channel)``."""
-
-    def rule(
-        net: Netlist, op: Op, operands: list[Nets], types: list[TensorType], result: TensorType
-    ) -> Nets:
-        nets = np.zeros((*result.shape, result.bits), np.int64)
-        spread = [np.broadcast_to(x, (*result.shape, x.shape[-1])) for x in operands]
-        for place in np.ndindex(*result.shape):
-            words = [[int(n) for n in x[place]] for x in spread]
-            nets[place] = function(net, op, words, types, result, place[0] if place else 0)
-        return nets
-
-    return rule
-
-
-def _bitwise(cell: str) -> Callable[..., Nets]:
-    def build(
-        net: Netlist, op: Op, words: list[Word], types: list[TensorType], result: TensorType, c: int
-    ) -> Word:
-        common = min(map(len, words))
-        low = [net.gate(cell, *bits) for bits in zip(*(w[:common] for w in words), strict=True)]
-        rest = [] if cell == "and" else max(words, key=len)[common:]
-        return extend([*low, *rest], False, result.bits)
-
-    return _elementwise(build)
-
-
-def _not(
-    net: Netlist, op: Not, words: list[Word], types: list[TensorType], result: TensorType, c: int
-) -> Word:
-    inverted = [net.gate("not", bit) for bit in words[0]]
-    return [*inverted, *[1] * (op.bits - len(inverted))][: result.bits]
-
-
-def _select(
-    net: Netlist, op: Select, words: list[Word], types: list[TensorType], result: TensorType, c: int
-) -> Word:
-    condition = types[0].interval
-    a, b = (extend(w, t.interval.signed, result.bits) for w, t in zip(words[1:], types[1:], strict=True))
-    if condition.lo == condition.hi:
-        return a if condition.lo else b
-    return [net.gate("mux", words[0][0], low, high) for low, high in zip(b, a, strict=True)]
-
-
-def _sum(*signs: int) -> Callable[..., Nets]:
-    def build(
-        net: Netlist, op: Op, words: list[Word], types: list[TensorType], result: TensorType, c: int
-    ) -> Word:
-        sums = Columns([])
-        for sign, word, type_ in zip(signs, words, types, strict=True):
-            sums.add(word, type_.interval.signed, sign, net.inverter())
-        return compress(net, sums.nets, sums.constant, result.bits)
-
-    return _elementwise(build)
-
-
-def _requantize(
-    net: Netlist, op: Requantize, words: list[Word], types: list[TensorType], result: TensorType, c: int
-) -> Word:
-    (x,) = types
-    multiplier, offset, shift = (int(a[c]) for a in (op.multiplier, op.offset, op.shift))
-    product = Interval.of(end * multiplier + offset for end in (x.interval.lo, x.interval.hi))
-    scaled = Interval(product.lo >> shift, product.hi >> shift)
-    low, high = (min(max(end, op.lo), op.hi) for end in (scaled.lo, scaled.hi))
-    if low == high:
-        return [low >> b & 1 for b in range(result.bits)]
-    sums = Columns([])
-    sums.add(words[0], x.interval.signed, multiplier, net.inverter())
-    word = compress(net, sums.nets, sums.constant + offset, product.bits)
-    word = extend(word[shift:] or word[-1:], product.signed, scaled.bits)
-    tested, bias = word, 0
-    if scaled.signed and (scaled.hi > op.hi or scaled.lo < op.lo):
-        tested, bias = [*word[:-1], net.gate("not", word[-1])], 1 << (scaled.bits - 1)
-    result_word = extend(word, scaled.signed, result.bits)
-    if scaled.hi > op.hi:
-        result_word = _force(net, result_word, op.hi, at_least(net, tested, op.hi + 1 + bias), True)
-    if scaled.lo < op.lo:
-        result_word = _force(net, result_word, op.lo, at_least(net, tested, op.lo + bias), False)
-    return result_word
-
-
-def _force(net: Netlist, word: Word, value: int, test: int, when: bool) -> Word:
-    """``value`` where ``test`` equals ``when``, else ``word``."""
-    invert = net.inverter()
-    gates = []
-    for column, bit in enumerate(word):
-        one = value >> column & 1
-        control = test if bool(one) == when else invert(test)
-        gates.append(net.gate("or" if one else "and", bit, control))
-    return gates
-
-
-def _lookup(
-    net: Netlist, op: Lookup, words: list[Word], types: list[TensorType], result: TensorType, c: int
-) -> Word:
-    row = c if op.table.shape[0] > 1 else 0
-    planes = truth_table(op, row, types[0], result)
-    return decision_diagram(net, words[0][: planes.shape[1].bit_length() - 1], planes)
-
-
 def _maximum(net: Netlist, a: Word, b: Word, signed: bool) -> Word:
     if len(a) == 1:
         return [net.gate("and" if signed else "or", a[0], b[0])]
@@ -284,6 +147,21 @@ def _max_pool(
                 word = [int(n) for n in x[c, y, z]]
                 best = _maximum(net, best, word, type_.interval.signed) if best else word
         nets[c, i, j] = best
+    return nets
+
+
+def _reduce_sum(
+    net: Netlist, op: ReduceSum, operands: list[Nets], types: list[TensorType], result: TensorType
+) -> Nets:
+    (x,), (type_,) = operands, types
+    invert = net.inverter()
+    nets = np.zeros((*result.shape, result.bits), np.int64)
+    for place in np.ndindex(*result.shape):
+        summed = tuple(slice(None) if axis in op.axes else at for axis, at in enumerate(place))
+        sums = Columns()
+        for word in x[summed].reshape(-1, type_.bits):
+            sums.add(word.tolist(), type_.interval.signed, 1, invert)
+        nets[place] = compress(net, sums.nets, sums.constant, result.bits)
     return nets
 
 
@@ -333,25 +211,33 @@ def _slice(
     return operands[0][op.start : op.stop]
 
 
-BUILDERS: dict[type[Op], Callable[..., Nets]] = {
+def _transpose(
+    net: Netlist, op: Transpose, operands: list[Nets], types: list[TensorType], result: TensorType
+) -> Nets:
+    return operands[0].transpose(*op.axes, len(op.axes))
+
+
+def _roll(
+    net: Netlist, op: Roll, operands: list[Nets], types: list[TensorType], result: TensorType
+) -> Nets:
+    return np.roll(operands[0], op.shift, axis=0)
+
+
+BUILDERS: dict[type[Op], Builder] = {
+    **word_circuits.BUILDERS,
+    **product_circuits.BUILDERS,
     Conv2d: _linear,
     Dense: _linear,
     SumPool: _linear,
     Threshold: _threshold,
-    Or: _bitwise("or"),
-    And: _bitwise("and"),
-    Xor: _bitwise("xor"),
-    Not: _elementwise(_not),
-    Select: _elementwise(_select),
-    Add: _sum(1, 1),
-    Sub: _sum(1, -1),
-    Requantize: _elementwise(_requantize),
-    Lookup: _elementwise(_lookup),
     MaxPool: _max_pool,
+    ReduceSum: _reduce_sum,
     ArgMax: _argmax,
     Reshape: _reshape,
     Concat: _concat,
     Slice: _slice,
+    Transpose: _transpose,
+    Roll: _roll,
 }
 """One builder per row of ``gates.COSTS``."""
 

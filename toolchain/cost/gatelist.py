@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.cost.cells import Cells
+from toolchain.cost.columns import integers, signed_digits
 
 Lanes = NDArray[np.uint8]
 """One bit per sample, eight samples a byte."""
@@ -96,6 +97,38 @@ class Netlist:
             results = FUNCTIONS[gate.cell](*(values[net] for net in gate.inputs))
             values[gate.first : gate.first + len(results)] = results
         return values
+
+
+def extend(word: Word, signed: bool, bits: int) -> Word:
+    """``word`` cut or extended to ``bits``; the copies of the sign are wires."""
+    fill = int(word[-1]) if signed else 0
+    return [*map(int, word[:bits]), *[fill] * (bits - len(word))]
+
+
+@dataclass(slots=True)
+class Columns:
+    """Literals collected by weight, and the constant that inverted ones leave behind."""
+
+    nets: list[list[int]] = field(default_factory=list)
+    constant: int = 0
+
+    def put(self, net: int, column: int) -> None:
+        """Add ``net * 2**column``."""
+        self.nets.extend([] for _ in range(column + 1 - len(self.nets)))
+        self.nets[column].append(net)
+
+    def add(self, word: Word, signed: bool, coefficient: int, invert: Callable[[int], int]) -> None:
+        """Add ``coefficient * word`` in signed digits."""
+        (positive,), (negative,) = signed_digits(integers([coefficient]))
+        for plane, bit in enumerate(word):
+            minus = signed and plane == len(word) - 1
+            for digit in range(max(positive, negative).bit_length()):
+                if not (positive | negative) >> digit & 1:
+                    continue
+                weight = plane + digit
+                inverted = bool(negative >> digit & 1) != minus
+                self.put(invert(int(bit)) if inverted else int(bit), weight)
+                self.constant -= (1 << weight) * inverted
 
 
 def compress(net: Netlist, columns: Sequence[Iterable[int]], constant: int, bits: int) -> Word:

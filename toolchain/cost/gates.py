@@ -14,6 +14,7 @@ from runtime.ops import (
     Add,
     And,
     ArgMax,
+    Clip,
     Concat,
     Conv2d,
     Dense,
@@ -22,17 +23,22 @@ from runtime.ops import (
     Not,
     Op,
     Or,
+    ReduceSum,
     Requantize,
     Reshape,
+    Roll,
     Select,
+    ShiftRight,
     Slice,
     Sub,
     SumPool,
     Threshold,
+    Transpose,
     Xor,
 )
 from runtime.types import TensorType
-from toolchain.cost.cells import WIRES, Cells, Circuits, total
+from toolchain.cost import products
+from toolchain.cost.cells import WIRES, Cells, Circuits, per_element, total
 from toolchain.cost.columns import (
     CellArrays,
     Integers,
@@ -109,22 +115,49 @@ def _max_pool(op: MaxPool, operands: tuple[TensorType, ...], result: TensorType)
 
 
 def _sum(*signs: int) -> Rule:
-    """The sum of the operands, each times its sign."""
+    """The sum of the operands, each times its sign; inverted bits are shared where one is broadcast."""
 
     def rule(op: Op, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
         heights = np.zeros((1, max(x.bits for x in operands)), np.int64)
-        constant, inverters = 0, 0
+        constant, inverters = 0, WIRES
         for sign, x in zip(signs, operands, strict=True):
             heights[0, : x.bits] += 1
             top = (1 << (x.bits - 1)) * x.interval.signed
             inverted = top if sign > 0 else (1 << x.bits) - 1 - top
             constant -= inverted
-            inverters += inverted.bit_count()
+            inverters += per_element(Cells({"not": inverted.bit_count()}), x)
         tree = compress(heights, integers([constant]), result.bits)
-        one = sum_over(tree, result.channels) + Cells({"not": inverters * result.channels})
-        return _at_each_position(one, result)
+        return per_element(sum_over(tree, 1), result) + inverters
 
     return rule
+
+
+def _reduce_sum(op: ReduceSum, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    """The bits of all terms in one compressor tree, the sign of a signed one inverted."""
+    (x,) = operands
+    terms = x.size // result.size
+    constant = -terms * (1 << (x.bits - 1)) * x.interval.signed
+    tree = compress(np.full((1, x.bits), terms), integers([constant]), result.bits)
+    return per_element(sum_over(tree, 1) + Cells({"not": terms * x.interval.signed}), result)
+
+
+def _shift_right(op: ShiftRight, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    """Wires, and to round half up one row in which the last bit that is shifted out is the carry in."""
+    (x,) = operands
+    if not op.offset or result.interval.lo == result.interval.hi:
+        return WIRES
+    heights = np.zeros((1, result.bits), np.int64)
+    heights[0, : result.bits if x.interval.signed else x.bits - op.shift] = 1
+    heights[0, 0] += 1
+    return per_element(sum_over(compress(heights, integers([0]), result.bits), 1), result)
+
+
+def _clip(op: Clip, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
+    if result.interval.lo == result.interval.hi:
+        return WIRES
+    interval = operands[0].interval
+    ends = _limits(op, integers([interval.lo]), integers([interval.hi]), result.bits)
+    return per_element(sum_over(ends, 1), result)
 
 
 def _requantize(op: Requantize, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
@@ -144,11 +177,11 @@ def _requantize(op: Requantize, operands: tuple[TensorType, ...], result: Tensor
     signs = (x.bits - x.interval.signed) * (negative != 0) + x.interval.signed * (positive != 0)
     product["not"] = product["not"] + signs.astype(np.int64)
     varies = np.clip(low >> shift, op.lo, op.hi) != np.clip(high >> shift, op.lo, op.hi)
-    clip = _clip(op, low >> shift, high >> shift, result.bits)
+    clip = _limits(op, low >> shift, high >> shift, result.bits)
     return _at_each_position(sum_over(product, varies) + sum_over(clip, varies), result)
 
 
-def _clip(op: Requantize, low: Integers, high: Integers, bits: int) -> CellArrays:
+def _limits(op: Requantize | Clip, low: Integers, high: Integers, bits: int) -> CellArrays:
     """Comparators with both ends, and per bit of the result one gate for each end that is needed."""
     signed = (low < 0).astype(bool)
     width = interval_bits(low, high)
@@ -211,10 +244,16 @@ COSTS: dict[type[Op], Rule] = {
     Sub: _sum(1, -1),
     Requantize: _requantize,
     Lookup: _lookup,
+    ShiftRight: _shift_right,
+    Clip: _clip,
     MaxPool: _max_pool,
+    ReduceSum: _reduce_sum,
     ArgMax: _argmax,
     Reshape: _wires,
     Concat: _wires,
     Slice: _wires,
+    Transpose: _wires,
+    Roll: _wires,
+    **products.COSTS,
 }
 """One rule per op; an op without a row is costed through its ``decompose``."""

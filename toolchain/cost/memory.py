@@ -1,19 +1,36 @@
 """The activation arena: what each value takes, how long it lives, and where it is placed.
 
 A value of ``n`` elements of ``b`` bits is stored as ``b`` planes of ``ceil(n / 8)`` bytes. Accumulators on
-their way to a Threshold are never stored, and a Reshape is another name of its operand. Offsets are planned
-once, largest buffer first, each into the smallest gap that holds it (greedy by size: Pisarchyk and Lee,
-"Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
+their way to where they become narrow or are summed are never stored, and a Reshape is another name of its
+operand. Offsets are planned once, largest buffer first, each into the smallest gap that holds it (greedy by
+size: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import UnionType
+from itertools import takewhile
 
 from runtime.ir import Program
-from runtime.ops import MaxPool, Op, Reshape, Threshold
+from runtime.ops import (
+    Add,
+    Clip,
+    Hadamard,
+    Lookup,
+    MatMul,
+    MaxPool,
+    Mul,
+    Op,
+    ReduceSum,
+    Requantize,
+    Reshape,
+    RoundDiv,
+    ShiftRight,
+    Square,
+    Sub,
+    Threshold,
+)
 from runtime.types import TensorType
 from toolchain.cost.linear import LINEAR
 
@@ -33,38 +50,59 @@ def sole_readers(program: Program) -> dict[str, int]:
     return {name: at[0] for name, at in reads.items() if len(at) == 1 and name not in kept}
 
 
+ACCUMULATED: tuple[type[Op], ...] = (
+    *LINEAR,
+    ReduceSum,
+    Add,
+    Sub,
+    Hadamard,
+    Mul,
+    Square,
+    MatMul,
+    RoundDiv,
+)
+"""The ops whose results have more bits than what is made of them."""
+
+CONSUMING: tuple[type[Op], ...] = (Threshold, Requantize, ShiftRight, Clip, Lookup, ReduceSum)
+"""The ops that use each element of their operand once, in any order: they take it as it appears."""
+
+
 def fused(program: Program) -> dict[str, int]:
     """Values that are never stored, with the index of the node that consumes them as they appear.
 
-    They are the result of a Conv2d, Dense or SumPool that only a Threshold reads, directly or through a
-    MaxPool that nothing else reads; and then the Threshold's result, if only a MaxPool whose windows do
-    not overlap reads it.
+    They are the result of an op of ``ACCUMULATED`` that only one of ``CONSUMING`` reads, directly or
+    through a MaxPool that nothing else reads; what lies between several of those in a row; and the result
+    of the last of them, if only a MaxPool whose windows do not overlap reads it.
     """
     readers = sole_readers(program)
     found: dict[str, int] = {}
     for node in program.nodes:
-        if type(node.op) not in LINEAR:
-            continue
-        chain = list(_sole_readers_of(program, readers, node.result))
-        at = next((i for i, index in enumerate(chain[:2]) if _is(program, index, Threshold)), None)
-        if at is None:
-            continue
-        if len(chain) > at + 1 and _pools_disjoint(program.nodes[chain[at + 1]].op):
-            at += 1
-        unstored = [node.result, *(program.nodes[index].result for index in chain[:at])]
-        found |= dict.fromkeys(unstored, chain[at])
+        if isinstance(node.op, ACCUMULATED):
+            chain = _consumers(program, readers, node.result)
+            if chain:
+                unstored = [node.result, *(program.nodes[index].result for index in chain[:-1])]
+                found |= dict.fromkeys(unstored, chain[-1])
     return found
 
 
+def _consumers(program: Program, readers: Mapping[str, int], value: str) -> list[int]:
+    """Indices of the nodes that ``value`` passes through unstored: each alone reads the one before."""
+    chain = list(_sole_readers_of(program, readers, value))
+    ops = [program.nodes[index].op for index in chain]
+    first = int(isinstance(ops[0], MaxPool)) if ops else 0
+    end = first + sum(1 for _ in takewhile(lambda op: isinstance(op, CONSUMING), ops[first:]))
+    if end == first:
+        return []
+    return chain[: end + (end < len(ops) and _pools_disjoint(ops[end]))]
+
+
 def _sole_readers_of(program: Program, readers: Mapping[str, int], value: str) -> Iterator[int]:
-    """Indices of the MaxPools and Thresholds that ``value`` passes through, each the only reader."""
-    while (index := readers.get(value)) is not None and _is(program, index, MaxPool | Threshold):
+    """Indices of the MaxPools and consuming ops that ``value`` passes through, each the only reader."""
+    while (index := readers.get(value)) is not None and isinstance(
+        program.nodes[index].op, (MaxPool, *CONSUMING)
+    ):
         yield index
         value = program.nodes[index].result
-
-
-def _is(program: Program, index: int, kind: type[Op] | UnionType) -> bool:
-    return isinstance(program.nodes[index].op, kind)
 
 
 def _pools_disjoint(op: Op) -> bool:

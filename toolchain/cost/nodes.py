@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from runtime.errors import ProgramError
 from runtime.ir import Builder, Node, Program
-from runtime.ops import Conv2d, Dense, Lookup, Op, Threshold
+from runtime.ops import Conv2d, Dense, Lookup, MatMul, Mul, Op, Square, Threshold
 from runtime.types import Interval, TensorType
 from runtime.weights import Weights
 from toolchain.cost.cells import WIRES, Cells, Circuits
@@ -46,9 +46,9 @@ class NodeCost:
 
     ``parameters``: stored weights and integer biases, zeros included; of Hamilton weights the components
     are stored, a quarter. ``nonzero``: stored weights that are not 0. ``macs``: multiply-accumulates for
-    one sample, padding and zero weights included, Hamilton weights as the matrix they stand for. ``bops``:
-    macs times weight bits times activation bits. ``activation_bytes``: its result in the arena; 0 if it is
-    not stored.
+    one sample, padding and zero weights included, Hamilton weights as the matrix they stand for; products
+    of activations count like those with weights. ``bops``: macs times the bits of both factors.
+    ``activation_bytes``: its result in the arena; 0 if it is not stored.
     """
 
     name: str
@@ -86,10 +86,21 @@ def macs_of(op: Conv2d | Dense, result: TensorType) -> int:
     return op.weights.codes.size * positions
 
 
+PRODUCTS: dict[type[Op], Callable[[Sequence[TensorType]], int]] = {
+    Mul: lambda operands: 1,
+    Square: lambda operands: 1,
+    MatMul: lambda operands: operands[0].shape[-1],
+}
+"""Products of activations in one element of the result, by op."""
+
+
 def _own_cost(node: Node, operands: Sequence[TensorType], circuits: Circuits) -> NodeCost:
     cost = NodeCost(
         node.result, node.op.name, node.layer, node.type, constants=constants_of(node.op), circuits=circuits
     )
+    if type(node.op) in PRODUCTS:
+        macs = PRODUCTS[type(node.op)](operands) * node.type.size
+        return replace(cost, macs=macs, bops=macs * operands[0].bits * operands[-1].bits)
     if not isinstance(node.op, Conv2d | Dense):
         return cost
     weights, bias, macs = node.op.weights, node.op.bias, macs_of(node.op, node.type)

@@ -6,7 +6,7 @@ A logic-gated skip carries the activation bits themselves. A residual addition c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from toolchain.cost.cells import CELLS, Cells
 from toolchain.cost.columns import compare, compress, integers, sum_over
 
 SKIP_OPS: dict[type[Op], str] = {Or: "or", And: "and", Xor: "xor", Select: "mux", Add: "add"}
-"""The ops that join two branches, and what such a skip is called."""
+"""The ops that join two branches, and what such a skip is called; the branches have one shape."""
 
 FLOAT32_ADD_GE = 5240
 """One float32 adder: 4184 um2 in 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014; areas in
@@ -158,7 +158,7 @@ def connections(program: Program) -> tuple[Connection, ...]:
 
 def _join_ends(program: Program) -> dict[int, int]:
     """For every node that belongs to a join, the node that ends the join."""
-    readers = _readers(program)
+    readers, types = _readers(program), program.types
     ends: dict[int, int] = {}
     joined: set[str] = set()
     conditions: set[str] = set()
@@ -168,13 +168,17 @@ def _join_ends(program: Program) -> dict[int, int]:
         if node.result in conditions - joined and len(within) == 1 and None not in within:
             ends[index] = ends[min(read_by)]
             conditions.update(node.operands)
-        elif type(node.op) in SKIP_OPS:
+        elif _is_join(node, types):
             ends[index] = next(
                 (r for r in read_by if read_by == {ends.get(r)} and _is_select(program, r)), index
             )
             conditions.update(node.operands[:-2])
             joined.update(node.operands[-2:])
     return ends
+
+
+def _is_join(node: Node, types: Mapping[str, TensorType]) -> bool:
+    return type(node.op) in SKIP_OPS and len({types[name].shape for name in node.operands[-2:]}) == 1
 
 
 def _is_select(program: Program, index: int) -> bool:
