@@ -17,10 +17,28 @@ To add a layer: one module with its lower function beside it, and a row in the `
 
 from torch import nn
 
-from toolchain.layers import activation, linear, norm, pixels, pool, shape, skips
+from toolchain.layers import (
+    activation,
+    attention,
+    connections,
+    layer_norm,
+    linear,
+    norm,
+    norm_codes,
+    pixels,
+    pool,
+    quadratic,
+    quotient,
+    shape,
+    skips,
+    tokens,
+)
 from toolchain.layers.activation import Activation
+from toolchain.layers.attention import IntegerAttention
 from toolchain.layers.base import LoweringError, LowerRule
 from toolchain.layers.blocks import ConvBlock, SkipBlock
+from toolchain.layers.connections import ResidualConnection, set_connection
+from toolchain.layers.layer_norm import IntegerLayerNorm
 from toolchain.layers.linear import (
     HEQClassifier,
     HEQConv2d,
@@ -30,14 +48,34 @@ from toolchain.layers.linear import (
     HEQQuaternionLinear,
 )
 from toolchain.layers.norm import BatchNorm
+from toolchain.layers.norm_codes import Affine, NormCodes, batch_norm_codes
 from toolchain.layers.pixels import AppendGray, PixelNorm, PixelScale
 from toolchain.layers.plain import QuaternionConv2d, QuaternionLinear, RealConv2d, RealLinear
 from toolchain.layers.pool import GlobalSumPool, SumPool2d
 from toolchain.layers.precision import set_precision
 from toolchain.layers.prunable import Prunable, adopt_masks, prunable_layers
+from toolchain.layers.quadratic import QuadraticCodes, quadratic_transform
+from toolchain.layers.quotient import QuotientConnection, QuotientEntry, QuotientRead, QuotientScale
+from toolchain.layers.residual import STREAMS, ResidualBlock, StreamOptions, make_stream
 from toolchain.layers.skips import SKIPS, AddSkip, MuxSkip, NoSkip, OrSkip
+from toolchain.layers.tokens import GeluCodes, LinearCodes, PositionCodes
 
-FAMILIES = (linear, norm, activation, pool, skips, pixels, shape)
+FAMILIES = (
+    linear,
+    norm,
+    norm_codes,
+    quadratic,
+    activation,
+    pool,
+    skips,
+    connections,
+    quotient,
+    layer_norm,
+    attention,
+    tokens,
+    pixels,
+    shape,
+)
 
 LAYERS: dict[type[nn.Module], LowerRule] = {
     layer: rule for family in FAMILIES for layer, rule in family.LAYERS.items()
@@ -52,11 +90,14 @@ def quantized_layers(model: nn.Module) -> dict[str, HEQLayer]:
 __all__ = [
     "LAYERS",
     "SKIPS",
+    "STREAMS",
     "Activation",
     "AddSkip",
+    "Affine",
     "AppendGray",
     "BatchNorm",
     "ConvBlock",
+    "GeluCodes",
     "GlobalSumPool",
     "HEQClassifier",
     "HEQConv2d",
@@ -64,21 +105,38 @@ __all__ = [
     "HEQLinear",
     "HEQQuaternionConv2d",
     "HEQQuaternionLinear",
+    "IntegerAttention",
+    "IntegerLayerNorm",
+    "LinearCodes",
     "LoweringError",
     "MuxSkip",
     "NoSkip",
+    "NormCodes",
     "OrSkip",
     "PixelNorm",
     "PixelScale",
+    "PositionCodes",
     "Prunable",
+    "QuadraticCodes",
     "QuaternionConv2d",
     "QuaternionLinear",
+    "QuotientConnection",
+    "QuotientEntry",
+    "QuotientRead",
+    "QuotientScale",
     "RealConv2d",
     "RealLinear",
+    "ResidualBlock",
+    "ResidualConnection",
     "SkipBlock",
+    "StreamOptions",
     "SumPool2d",
     "adopt_masks",
+    "batch_norm_codes",
+    "make_stream",
     "prunable_layers",
+    "quadratic_transform",
     "quantized_layers",
+    "set_connection",
     "set_precision",
 ]

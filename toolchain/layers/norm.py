@@ -41,6 +41,10 @@ class BatchNorm(nn.Module):
         """``weight / sqrt(var + eps)`` of evaluation mode, shape (C,)."""
         return self.weight / torch.sqrt(self.running_var + self.eps)
 
+    def intercept(self) -> Tensor:
+        """Value of evaluation mode at 0, shape (C,)."""
+        return self.bias - self.running_mean * self.slope()
+
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return F.batch_norm(

@@ -44,18 +44,21 @@ def falling(chain: Sequence[nn.Module], interval: Interval, channels: int) -> Te
     return low > high
 
 
-def search_thresholds(chain: Sequence[nn.Module], interval: Interval, channels: int, top: int) -> Threshold:
-    """The ``Threshold`` that equals ``chain`` on every integer of ``interval``.
+def search_thresholds(
+    chain: Sequence[nn.Module], interval: Interval, channels: int, top: int, lowest: int = 0
+) -> Threshold:
+    """The ``Threshold`` that equals ``chain``, less ``lowest``, on every integer of ``interval``.
 
-    ``chain``: per-channel monotone modules ending in codes ``0..top``. For every channel and every
-    ``k = 1..top``, bisection finds the first integer, in the direction in which the channel grows, whose
-    code is at least ``k``. A threshold that is never reached lies one past the end of the interval.
+    ``chain``: per-channel monotone modules ending in codes ``lowest..top``. For every channel and every
+    code above the lowest, bisection finds the first integer, in the direction in which the channel grows,
+    whose code is at least that. A threshold that is never reached lies one past the end of the interval.
     """
     direction = torch.where(falling(chain, interval, channels), -1, 1)
-    wanted = torch.arange(1, top + 1)[:, None].expand(top, channels)
+    codes = torch.arange(lowest + 1, top + 1)
+    wanted = codes[:, None].expand(len(codes), channels)
     rising = direction > 0
-    first = torch.where(rising, interval.lo, -interval.hi).expand(top, channels)
-    last = torch.where(rising, interval.hi, -interval.lo).expand(top, channels) + 1
+    first = torch.where(rising, interval.lo, -interval.hi).expand(wanted.shape)
+    last = torch.where(rising, interval.hi, -interval.lo).expand(wanted.shape) + 1
     for _ in range((interval.hi - interval.lo + 1).bit_length()):
         middle = (first + last) // 2
         reached = evaluate(chain, middle * direction) >= wanted

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 SLACK = 2.0**-20
 """Widens the interval that a gradient passes, so that its ends are inside: latent weights are clamped to
--1 and 1, and would stay there for ever if their gradient were 0."""
+-1 and 1, and would stay there for ever if their gradient were 0. Ends of 16 and more, which float32 could
+not tell from such wider ones, move to the next float32 instead."""
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -34,6 +36,11 @@ def straight_through(hard: Tensor, surrogate: Tensor) -> Tensor:
     return _StraightThrough.apply(hard.detach(), surrogate)
 
 
+def _beyond(end: float) -> float:
+    """A float32 above ``end``."""
+    return max(end + SLACK, float(np.nextafter(np.float32(end), np.float32(np.inf))))
+
+
 class _ClippedStraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hard: Tensor, x: Tensor, low: float, high: float, slope: float) -> Tensor:
@@ -45,7 +52,8 @@ class _ClippedStraightThrough(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         low, high, slope = ctx.clip
-        passed = torch.ops.aten.hardtanh_backward(gradient, x, low - SLACK, high + SLACK)
+        ends = -_beyond(-low), _beyond(high)
+        passed = torch.ops.aten.hardtanh_backward(gradient, x, *ends)
         return None, passed if slope == 1 else passed.mul_(slope), None, None, None
 
 
