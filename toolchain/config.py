@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from runtime.errors import InputError
+from toolchain.layers.connections import AXES
 from toolchain.quantizers import STEP_RULES
 
 RECIPE_GROUP = "gatefold.recipes"
@@ -34,11 +35,17 @@ class Section(BaseModel):
 
 
 class Optimizer(Section):
-    """``adam``, or ``sgd`` with momentum. ``weight_decay`` is the L2 factor of either."""
+    """``adam``, ``adamw``, or ``sgd`` with momentum.
 
-    kind: Literal["adam", "sgd"] = "adam"
+    ``weight_decay``: an L2 factor; of ``adamw`` the share of each weight that a rate of 1 takes away.
+    ``max_norm``: gradients longer than this, over all weights together, are scaled down to it; 0 never
+    does.
+    """
+
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_norm: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Augmentation(Section):
@@ -92,8 +99,10 @@ class Phase(Section):
     """A stretch of training at one precision.
 
     ``schedule`` moves the learning rate within the phase, batch by batch: ``constant``, ``cosine``
-    (to zero), or ``step`` (times 0.1 at each of ``milestones``, which are shares of the phase). A phase
-    of 0 epochs is left out; if all are, the run keeps the weights it starts with.
+    (to zero), or ``step`` (times ``decay`` at each of ``milestones``, which are shares of the phase). A
+    phase of 0 epochs is left out; if all are, the run keeps the weights it starts with. ``connection``: of
+    the model's linear and orthogonal connections from here on; left out, they are as the model's options
+    say.
     """
 
     name: Annotated[str, Field(pattern=PHASE_NAME)]
@@ -103,6 +112,15 @@ class Phase(Section):
     batch_size: Annotated[int, Field(ge=2)]
     schedule: Literal["constant", "cosine", "step"] = "constant"
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    connection: str | None = None
+
+    @field_validator("connection")
+    @classmethod
+    def _known(cls, connection: str | None) -> str | None:
+        if connection is not None and connection not in AXES:
+            raise ValueError(f"must be one of {', '.join(AXES)}")
+        return connection
 
 
 class Recipe(Section):

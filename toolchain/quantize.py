@@ -24,6 +24,11 @@ PLAIN_LEVELS = 0
 """Default of the option ``levels`` of a model that has a plain form."""
 
 
+def has_plain_form(model: str) -> bool:
+    """Whether the model of that name is a plain float32 network by default, which can be quantized."""
+    return model_row(model).options.get("levels") == PLAIN_LEVELS
+
+
 def qat_phase(epochs: int, learning_rate: float = 1e-3, batch_size: int = 100) -> dict[str, Any]:
     """The one phase of a quantized recipe: quantization-aware training with a falling learning rate."""
     return {
@@ -43,7 +48,7 @@ def quantized_recipe(run: Run, where: Path, options: dict[str, Any], phase: dict
     already, for options that the model does not have, and for a phase that breaks a rule.
     """
     row = model_row(run.recipe.model)
-    if row.options.get("levels") != PLAIN_LEVELS:
+    if not has_plain_form(row.name):
         raise InputError(
             f"{where}: model {row.name!r} has no plain form to be quantized; "
             "train it with a quantized phase"

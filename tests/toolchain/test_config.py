@@ -94,7 +94,7 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
         (
             "optimizer.kindd=sgd",
             "--set: unknown key 'optimizer.kindd'; did you mean 'kind'? "
-            "(keys: kind, momentum, weight_decay)",
+            "(keys: kind, momentum, weight_decay, max_norm)",
         ),
         (
             "phases.qta.epochs=2",

@@ -12,6 +12,7 @@ import torch
 from runtime.serialize import load as load_program
 from tests.published import mnist_of_digits
 from tests.training_runs import copy_run
+from toolchain.cli.train import next_step
 from toolchain.config import load_recipe
 from toolchain.data import load as load_data
 from toolchain.layers import adopt_masks, prunable_layers
@@ -202,3 +203,18 @@ def test_only_plain_networks_are_quantized(plain: Path, data: Path, tmp_path: Pa
     assert "ends in full precision and has no integer program; quantize it with `gatefold quantize`" in err
     images = load_data("mnist", data).test_images
     assert np.unique(images).size > 5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "step"),
+    [
+        ("digits-ternary", "next: gatefold lower runs/x"),
+        ("lenet-12", "next: gatefold quantize runs/x"),
+        (
+            "digits-float",
+            "a float32 network to compare with: only a run whose last phase is quantized",
+        ),
+    ],
+)
+def test_the_next_step_after_training_is_one_that_works(recipe: str, step: str) -> None:
+    assert next_step(load_recipe(recipe), Path("runs/x")).startswith(step)

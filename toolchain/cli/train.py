@@ -91,6 +91,17 @@ def training_progress(label: str, quiet: bool) -> Iterator[Callable[[Event], Non
         yield listen
 
 
+def next_step(recipe: Recipe, directory: Path) -> str:
+    """What to do with the finished run of ``recipe``."""
+    from toolchain.quantize import has_plain_form
+
+    if recipe.phases[-1].precision == "quantized":
+        return f"next: gatefold lower {directory}"
+    if has_plain_form(recipe.model):
+        return f"next: gatefold quantize {directory}"
+    return "a float32 network to compare with: only a run whose last phase is quantized can be lowered"
+
+
 @click.command("train")
 @click.argument("model", metavar="MODEL|RECIPE.toml")
 @data_option("Another data set than the recipe's.")
@@ -150,11 +161,10 @@ def command(
         result = train(recipe, dataset, directory, device=device, resume=resume, progress=listen)
     if speaks:
         write_commands(directory, [f"{command_line()} --out runs/{recipe.name}"])
-    plain = recipe.phases[-1].precision == "float"
     text = (
         f"{directory}: {100 * result.accuracy:.2f} % on {result.test_samples:,} test images of "
         f"{result.dataset} after {result.epochs} epochs, {result.seconds:.0f} s\n"
-        f"next: gatefold {'quantize' if plain else 'lower'} {directory}"
+        f"{next_step(recipe, directory)}"
     )
     if speaks:
         emit({"run": str(directory), **asdict(result)}, as_json, text)

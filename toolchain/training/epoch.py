@@ -153,6 +153,8 @@ class Trainer:
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
+        if self.recipe.optimizer.max_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.max_norm)
         optimizer.step()
         for layer in layers:
             layer.clamp_latent()

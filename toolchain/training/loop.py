@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from runtime.errors import InputError
 from toolchain.config import Recipe
 from toolchain.data import Dataset, validation_split
-from toolchain.layers import quantized_layers, set_precision
+from toolchain.layers import quantized_layers
 from toolchain.models import ModelRow, model_row
 from toolchain.training.batches import TrainingImages
 from toolchain.training.checkpoint import (
@@ -27,7 +27,7 @@ from toolchain.training.checkpoint import (
 from toolchain.training.epoch import Trainer, check_compiler, check_share
 from toolchain.training.evaluate import Part, Score
 from toolchain.training.health import find_warnings, layer_health
-from toolchain.training.plan import PlannedEpoch, plan_epochs, seed_everything
+from toolchain.training.plan import PlannedEpoch, enter_phase, plan_epochs, seed_everything
 from toolchain.training.progress import Event, Progress, silent
 from toolchain.training.run import (
     RunResult,
@@ -38,6 +38,7 @@ from toolchain.training.run import (
     write_result,
 )
 from toolchain.training.schedule import learning_rate, make_optimizer
+from toolchain.training.streams import PROBED_IMAGES, stream_health, stream_warnings
 from toolchain.training.world import World, join_world
 
 
@@ -77,6 +78,7 @@ def train(
         if recipe.compute.compile:
             check_compiler(world.device)
         model = initial_model(recipe)
+        _try_phases(model, recipe, row)
         if start is not None:
             load_weights(model, start, "the start")
         began = digest(start) if start is not None else None
@@ -106,13 +108,14 @@ def _train_model(
         world.device,
     )
     watched = Part.of(seen.test_images, seen.test_labels, world)
+    probe = watched.images[:PROBED_IMAGES].float()
     trainer = Trainer.of(recipe, world, model, images, tell)
     optimizer = None
     for epoch in plan_epochs(recipe)[done.epochs :]:
         if _out_of_patience(recipe, done):
             break
         started = time.perf_counter()
-        set_precision(model, epoch.phase.precision)
+        enter_phase(model, epoch.phase)
         if optimizer is None or epoch.index == 0:
             optimizer = make_optimizer(recipe.optimizer, model, epoch.phase.learning_rate)
             if epoch.index:
@@ -125,7 +128,7 @@ def _train_model(
         measured = {"loss": loss, "accuracy": reached.accuracy, "seconds": round(seconds, 3)}
         if recipe.watch == "loss":
             measured["validation_loss"] = reached.loss
-        world.from_first(_record, directory, trainer, epoch, done, optimizer, metrics, measured)
+        world.from_first(_record, directory, trainer, epoch, done, optimizer, metrics, measured, probe)
     return _finish(recipe, directory, model, done, len(images), watched, dataset, world)
 
 
@@ -142,6 +145,15 @@ def initial_model(recipe: Recipe) -> nn.Module:
         layer.zero_median = recipe.step.zero_median
         layer.update_step()
     return model
+
+
+@torch.no_grad()
+def _try_phases(model: nn.Module, recipe: Recipe, row: ModelRow) -> None:
+    """Raise InputError now, not hours later, when a phase does not fit the model."""
+    image = torch.full((1, *row.input_shape), float(row.input_interval.lo))
+    for phase in recipe.phases:
+        enter_phase(model, phase)
+        model.eval()(image)
 
 
 @contextmanager
@@ -176,10 +188,16 @@ def _record(
     optimizer: torch.optim.Optimizer,
     metrics: MetricsLog,
     measured: dict[str, float],
+    probe: Tensor,
 ) -> None:
-    """Write the epoch's line of metrics, then the checkpoint; tell the listener."""
+    """Write the epoch's line of metrics, then the checkpoint; tell the listener.
+
+    ``probe``: images that the streams are looked at with.
+    """
     phase = epoch.phase
     layers = layer_health(trainer.model) if phase.precision == "quantized" else {}
+    streams = stream_health(trainer.model, probe)
+    history = metrics.of_phase(phase.name)
     line = {
         "phase": phase.name,
         "epoch": epoch.number + 1,
@@ -188,7 +206,8 @@ def _record(
         "accuracy_on": "validation" if trainer.recipe.validation else "test",
         "learning_rate": learning_rate(phase, epoch.index / phase.epochs),
         "layers": {path: layer.to_json() for path, layer in layers.items()},
-        "warnings": find_warnings(layers, metrics.of_phase(phase.name)),
+        "streams": {path: stream.to_json() for path, stream in streams.items()},
+        "warnings": find_warnings(layers, history) + stream_warnings(streams, history),
     }
     metrics.append(line)
     save_checkpoint(directory, trainer.recipe, done, trainer.model, optimizer)
@@ -199,7 +218,8 @@ def _choose(
     recipe: Recipe, epoch: PlannedEpoch, done: Progression, reached: Score, model: nn.Module
 ) -> None:
     """Keep this epoch's weights if the recipe's policy wants them."""
-    comparable = epoch.phase.precision == recipe.phases[-1].precision
+    last = recipe.phases[-1]
+    comparable = (epoch.phase.precision, epoch.phase.connection) == (last.precision, last.connection)
     value = -reached.loss if recipe.watch == "loss" else reached.accuracy
     if recipe.keep == "last" or (comparable and value > done.chosen_value):
         done.chosen_epoch, done.chosen_value = epoch.number + 1, value
@@ -232,7 +252,7 @@ def _finish(
     """Test the chosen weights and write them with their result."""
     if done.chosen:
         model.load_state_dict(done.chosen)
-    set_precision(model, recipe.phases[-1].precision)
+    enter_phase(model, recipe.phases[-1])
     test = Part.of(dataset.test_images, dataset.test_labels, world)
     result = RunResult(
         recipe=recipe.name,

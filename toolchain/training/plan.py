@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from toolchain.config import Phase, Recipe
+from toolchain.layers import set_connection, set_precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,12 @@ def plan_epochs(recipe: Recipe) -> list[PlannedEpoch]:
             plan.append(PlannedEpoch(len(plan), index, phase, updates))
             quantized_epochs += quantized
     return plan
+
+
+def enter_phase(model: nn.Module, phase: Phase) -> None:
+    """Give ``model`` the precision and the connections of ``phase``. Raises InputError."""
+    set_precision(model, phase.precision)
+    set_connection(model, phase.connection)
 
 
 def seed_everything(seed: int, stream: int) -> torch.Generator:

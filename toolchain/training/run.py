@@ -28,8 +28,9 @@ from runtime.errors import InputError
 from runtime.files import atomic_write
 from runtime.version import VERSION
 from toolchain.config import Option, Recipe, parse_recipe
-from toolchain.layers import adopt_masks, set_precision
+from toolchain.layers import adopt_masks
 from toolchain.models import model_row
+from toolchain.training.plan import enter_phase
 
 RECIPE_FILE = "recipe.json"
 START_FILE = "start.json"
@@ -200,7 +201,7 @@ def load_run(run_dir: str | Path) -> Run:
         load_weights(model, read_tensors(directory / MODEL_FILE), directory / MODEL_FILE)
     except InputError as error:
         raise InputError(f"{error}; {_remedy(directory)}") from None
-    set_precision(model, recipe.phases[-1].precision)
+    enter_phase(model, recipe.phases[-1])
     return Run(recipe, model.eval(), result, read_start(directory) is not None)
 
 

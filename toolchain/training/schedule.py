@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from toolchain.config import Optimizer, Phase
 
-SCHEDULES: dict[str, Callable[[float, Sequence[float]], float]] = {
-    "constant": lambda _done, _milestones: 1.0,
-    "cosine": lambda done, _milestones: 0.5 * (1 + math.cos(math.pi * done)),
-    "step": lambda done, milestones: 0.1 ** sum(done >= milestone for milestone in milestones),
+SCHEDULES: dict[str, Callable[[Phase, float], float]] = {
+    "constant": lambda _phase, _done: 1.0,
+    "cosine": lambda _phase, done: 0.5 * (1 + math.cos(math.pi * done)),
+    "step": lambda phase, done: phase.decay ** sum(done >= milestone for milestone in phase.milestones),
 }
-"""Factor on the learning rate for the share of a phase that is done, 0 <= share < 1, and its milestones."""
+"""Factor on the learning rate of a phase of which the share ``done`` is over, 0 <= done < 1."""
+
+ADAPTIVE = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def learning_rate(phase: Phase, done: float) -> float:
     """The learning rate of ``phase`` when the share ``done`` of its batches has been trained."""
-    return phase.learning_rate * SCHEDULES[phase.schedule](done, phase.milestones)
+    return phase.learning_rate * SCHEDULES[phase.schedule](phase, done)
 
 
 def make_optimizer(options: Optimizer, model: nn.Module, rate: float) -> torch.optim.Optimizer:
@@ -29,4 +31,4 @@ def make_optimizer(options: Optimizer, model: nn.Module, rate: float) -> torch.o
         return torch.optim.SGD(
             model.parameters(), rate, momentum=options.momentum, weight_decay=options.weight_decay
         )
-    return torch.optim.Adam(model.parameters(), rate, weight_decay=options.weight_decay)
+    return ADAPTIVE[options.kind](model.parameters(), rate, weight_decay=options.weight_decay)

@@ -1,0 +1,149 @@
+"""Residual networks with any connection, trained a little: their programs equal them on every executor."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import nn
+
+from exporters import executors
+from runtime.session import Session
+from sample_models.resnet import MODELS
+from toolchain.layers import LAYERS, STREAMS, set_precision
+from toolchain.lowering import lower, reference_model
+
+torch.set_num_threads(1)
+
+DIGITS = load_digits()
+SMALL = MODELS["resnet-8-digits"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{name: {"connection": name} for name in STREAMS},
+    "quotient, linear": {"connection": "quotient", "domain": "linear"},
+    "quotient, alpha 1.5": {"connection": "quotient", "alpha": 1.5},
+    "mixed": {"connection": "linear,quotient,or"},
+    "mixed the other way": {"connection": "mux,orthogonal,quotient"},
+    "preactivated": {"connection": "linear", "preactivation": True},
+    "preactivated orthogonal": {"connection": "orthogonal", "preactivation": True},
+    "preactivated global": {"connection": "orthogonal-global", "preactivation": True},
+    "now and then": {"connection": "orthogonal", "probability": 0.3},
+    "odd": {"connection": "orthogonal", "pattern": "odd"},
+    "first half": {"connection": "orthogonal-global", "pattern": "first-half"},
+    "chosen": {"connection": "orthogonal", "pattern": "1,3", "probability": 0.5, "preactivation": True},
+}
+CASES = [(variant, *widths) for variant in VARIANTS for widths in ((4, 4), (8, 8))]
+CASES += [(connection, 2, 8) for connection in STREAMS]
+
+
+def train_a_little(model: nn.Module, images: np.ndarray, steps: int = 2) -> None:
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    model.train()
+    for part in np.array_split(images, steps):
+        labels = torch.arange(len(part)) % 10
+        loss = F.cross_entropy(model(torch.from_numpy(part).float()), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def assert_exact_everywhere(name: str, images: np.ndarray, **options: Any) -> None:
+    """The float64 model's logits are the program's scores times the scale, on every executor."""
+    row = MODELS[name]
+    torch.manual_seed(0)
+    model = row.build(**options)
+    train_a_little(model, images[:32])
+    program = lower(model, row.input_shape, row.input_interval, name)
+    reference = reference_model(model)
+    with torch.no_grad():
+        logits = reference(torch.from_numpy(images).double())
+    for executor in executors():
+        out = Session(program, executor, executors()).run(images)
+        scores = torch.from_numpy(out["scores"]).double()
+        assert torch.equal(scores * reference[-1].scale.detach(), logits), executor
+        assert len(np.unique(out["scores"])) > 10
+
+
+def random_images(name: str, count: int) -> np.ndarray:
+    row = MODELS[name]
+    return np.random.default_rng(0).integers(0, row.input_interval.hi + 1, (count, *row.input_shape))
+
+
+def digits_and_noise() -> np.ndarray:
+    random = np.random.default_rng(1).integers(0, 17, (8, 1, 8, 8))
+    ends = np.stack([np.zeros((1, 8, 8), np.int64), np.full((1, 8, 8), 16)])
+    return np.concatenate([DIGITS.images[:32, None].astype(np.int64), random, ends])
+
+
+@pytest.mark.parametrize(("variant", "bits", "stream_bits"), CASES)
+def test_programs_equal_the_model_on_every_executor(variant: str, bits: int, stream_bits: int) -> None:
+    options = VARIANTS[variant] | {"bits": bits, "stream_bits": stream_bits}
+    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), **options)
+
+
+@pytest.mark.parametrize("connection", ["or", "mux", "linear", "quotient"])
+def test_programs_with_binary_activations_equal_the_model(connection: str) -> None:
+    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), connection=connection, bits=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet-8", {"connection": "quotient"}),
+        ("resnet-14-fashion", {"connection": "orthogonal"}),
+        ("resnet-20-digits", {"connection": "mux,linear,quotient", "width": 3}),
+        ("resnetv2-18", {"connection": "orthogonal", "width": 2}),
+    ],
+)
+def test_networks_of_every_data_set_equal_their_programs(name: str, options: dict[str, Any]) -> None:
+    size = {"width": 4, "stem_stride": 1 if "digits" in name else 4}
+    assert_exact_everywhere(name, random_images(name, 32), **size | options)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("precision", ["float", "quantized"])
+def test_gradients_reach_every_parameter(variant: str, precision: str) -> None:
+    torch.manual_seed(0)
+    model = SMALL.build(**VARIANTS[variant])
+    set_precision(model, precision)
+    logits = model.train()(torch.from_numpy(DIGITS.images[:64, None]).float())
+    F.cross_entropy(logits, torch.from_numpy(DIGITS.target[:64])).backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_network_starts_with_logits_of_unit_size(variant: str) -> None:
+    """The scale of the classifier fits what the stream is pooled to."""
+    torch.manual_seed(0)
+    model = SMALL.build(**VARIANTS[variant]).train()
+    logits = model(torch.from_numpy(DIGITS.images[:256, None]).float())
+    assert 0.1 < math.sqrt(float(logits.detach().square().mean())) < 10
+
+
+@pytest.fixture
+def own_connection() -> Iterator[str]:
+    """The one that the documentation adds, for the time of a test."""
+    page = (Path(__file__).parents[2] / "docs/connections.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    tables = (LAYERS, STREAMS)
+    before = [list(table) for table in tables]
+    exec(code, {})
+    (name,) = set(STREAMS) - set(before[1])
+    yield name
+    for table, rows in zip(tables, before, strict=True):
+        for row in set(table) - set(rows):
+            del table[row]
+
+
+@pytest.mark.parametrize("others", ["", ",quotient,linear"])
+def test_the_documented_connection_of_ones_own_works(own_connection: str, others: str) -> None:
+    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), connection=own_connection + others)
