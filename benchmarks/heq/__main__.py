@@ -8,15 +8,13 @@ Runs are shared between studies and resumed: a finished one is read, an interrup
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.heq.runs import SETTINGS, run_all
 from benchmarks.heq.studies import STUDIES, record, table
+from benchmarks.study import command_line, write_study
 from runtime.errors import GatefoldError
-from runtime.files import atomic_write
 from toolchain.cli.common import extra
 from toolchain.cli.main import report_failure
 from toolchain.tables import to_markdown
@@ -24,16 +22,10 @@ from toolchain.tables import to_markdown
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        "python -m benchmarks.heq", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    made = command_line("heq", __doc__)
     made.add_argument("study", choices=[*STUDIES, "all"])
     made.add_argument("--data", choices=SETTINGS, default="digits")
-    made.add_argument("--data-dir", type=Path, help="where the files are [default: $GATEFOLD_DATA]")
-    made.add_argument("--out", type=Path, default=Path("runs/heq"), help="for run directories and tables")
-    made.add_argument("--figures", type=Path, help="for the figures [default: OUT]")
     made.add_argument("--seeds", type=int, nargs="+", default=[], help="[default: those of the data set]")
-    made.add_argument("--epochs", type=int, help="of a run in all [default: those of the data set]")
     return made
 
 
@@ -51,9 +43,7 @@ def conduct(name: str, options: argparse.Namespace) -> None:
         print(f"{name}: {outcome.variant.name}, seed {outcome.seed}: {outcome.accuracy:.2f} %", flush=True)
     file = f"{name}-{options.data}"
     markdown = to_markdown(table(study, outcomes))
-    for suffix, text in (("md", markdown), ("json", json.dumps(record(name, outcomes), indent=1))):
-        with atomic_write(options.out / f"{file}.{suffix}") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    write_study(options.out / file, markdown, record(name, outcomes))
     picture = (options.figures or options.out) / f"{file}.svg"
     draw(name, outcomes, picture)
     print(f"{picture}: {study.question}\n\n{markdown}\n")

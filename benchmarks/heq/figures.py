@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -12,24 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
+from benchmarks.drawing import STYLE, save
 from benchmarks.heq.runs import Outcome, Variant
-from benchmarks.heq.studies import Group, grouped, mean_and_spread
-from runtime.files import atomic_write
-
-STYLE = {
-    "figure.dpi": 100,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 5,
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "heq",  # the same runs give the same file
-}
+from benchmarks.heq.studies import Group, grouped
+from benchmarks.study import mean_and_spread
 
 LINES = (
     {"color": "#08306b", "marker": "o", "linestyle": "-"},
@@ -54,9 +41,7 @@ BESIDE = {"textcoords": "offset points", "va": "center"}
 
 def draw(name: str, outcomes: Sequence[Outcome], path: Path) -> None:
     """Draw study ``name`` into the SVG file ``path``. Raises InputError where it cannot be written."""
-    with matplotlib.rc_context(STYLE), atomic_write(path) as temporary:
-        figure = DRAWINGS[name](outcomes)
-        figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
+    save(partial(DRAWINGS[name], outcomes), path, "heq")
 
 
 def _histograms(outcomes: Sequence[Outcome]) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from runtime.errors import InputError
+from benchmarks.study import finish
 from toolchain.config import Recipe, load_recipe, override
-from toolchain.data import Dataset, load
+from toolchain.data import load
 from toolchain.quantizers import entropy_bits
-from toolchain.training import RunResult, load_run, train
-from toolchain.training.run import METRICS_FILE, RECIPE_FILE, RESULT_FILE
+from toolchain.training import RunResult
+from toolchain.training.run import METRICS_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +151,6 @@ def recipe_of(setting: Setting, variant: Variant, seed: int, epochs: int | None 
     """The recipe of one run; ``epochs`` in all, those of the setting by default. Raises InputError."""
     assignments = [*setting.assignments, *variant.assignments, f"seed={seed}"]
     return override(load_recipe(setting.recipe), assignments).with_epochs(epochs or setting.epochs)
-
-
-def finish(recipe: Recipe, dataset: Callable[[], Dataset], directory: Path) -> RunResult:
-    """The result of ``recipe`` in ``directory``: found there, or trained now, from where it stopped.
-
-    Raises InputError when the directory holds a run of another recipe, and as ``dataset`` and ``train`` do.
-    """
-    if not (directory / RESULT_FILE).exists():
-        return train(recipe, dataset(), directory, resume=(directory / RECIPE_FILE).exists())
-    found = load_run(directory)
-    if found.recipe != recipe:
-        raise InputError(f"{directory} must hold a run of the same recipe; choose another --out")
-    return found.result
 
 
 def run_all(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.heq.runs import Outcome, Setting, Variant
+from benchmarks.study import conditions, with_spread
 from toolchain.tables import Table
 
 RULES = ("quantile-span", "twn", "max-abs")
@@ -58,11 +59,6 @@ def grouped(outcomes: Sequence[Outcome]) -> list[Group]:
     return [(v, [outcome for outcome in outcomes if outcome.variant == v]) for v in variants]
 
 
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; that of a single value is unknown, and 0 here."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-
-
 def table(study: Study, outcomes: Sequence[Outcome]) -> Table:
     """Accuracy, entropy and time of every variant, as means over the seeds."""
     keys = [key.replace("_", " ") for key in study.varies]
@@ -81,29 +77,22 @@ def _key(study: Study, variant: Variant) -> list[str]:
 
 
 def _measured(group: Sequence[Outcome]) -> list[str]:
-    accuracy, spread = mean_and_spread([outcome.accuracy for outcome in group])
-    shown = f"{accuracy:.2f}" + f" ± {spread:.2f}" * (len(group) > 1)
+    accuracy = with_spread([outcome.accuracy for outcome in group])
     seconds = min(outcome.seconds() for outcome in group)
     codes = ["-", "-", "-"]
     if group[0].layers:
         bits = statistics.fmean(float(outcome.entropy()[-1]) for outcome in group)
         fullest = statistics.fmean(outcome.fullest() for outcome in group)
         codes = [f"{bits:.3f}", f"{math.log2(group[0].variant.levels):.3f}", f"{100 * fullest:.1f}"]
-    return [str(len(group)), shown, *codes, f"{seconds:.2f}"]
+    return [str(len(group)), accuracy, *codes, f"{seconds:.2f}"]
 
 
 def record(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Everything that was measured, and on what: for the JSON file."""
-    first = outcomes[0].result
     return {
         "study": name,
         "question": STUDIES[name].question,
-        "dataset": first.dataset,
-        "recipe": first.recipe,
-        "epochs": first.epochs,
-        "hardware": first.hardware,
-        "threads": first.threads,
-        "versions": first.versions,
+        **conditions(outcomes[0].result),
         "runs": [_run(outcome) for outcome in outcomes],
     }
 

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.heq.__main__ import main
 from benchmarks.heq.figures import DRAWINGS, draw
 from benchmarks.heq.runs import SETTINGS, Outcome, Variant, recipe_of, run_all
-from benchmarks.heq.studies import STUDIES, mean_and_spread, record, table
+from benchmarks.heq.studies import STUDIES, record, table
+from benchmarks.study import mean_and_spread
 from runtime.errors import InputError
 
 QUICK = ["--epochs", "3", "--seeds", "0"]

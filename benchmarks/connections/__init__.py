@@ -1,0 +1,1 @@
+"""The study of connections: accuracy and hardware cost of each, at each precision."""
