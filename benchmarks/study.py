@@ -27,8 +27,15 @@ def command_line(name: str, description: str) -> argparse.ArgumentParser:
     made.add_argument("--data-dir", type=Path, help="where the files are [default: $GATEFOLD_DATA]")
     made.add_argument("--out", type=Path, default=Path("runs") / name, help="for runs and tables")
     made.add_argument("--figures", type=Path, help="for the figures [default: OUT]")
-    made.add_argument("--epochs", type=int, help="of a run in all [default: those of the data set]")
+    made.add_argument("--epochs", type=_epochs, help="of a run in all [default: those of the data set]")
     return made
+
+
+def _epochs(text: str) -> int:
+    """A number of epochs on the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
+    return int(text)
 
 
 def stored(recipe: Recipe, directory: Path) -> RunResult:

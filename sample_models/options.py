@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from runtime.errors import InputError
 from toolchain.layers import ConvBlock, HEQClassifier, set_precision
+from toolchain.layers.quadratic import check_shifts
 from toolchain.quantizers import top_code
 
 EIGHT_BIT = 127
@@ -27,6 +28,14 @@ OPTIONS: dict[str, Any] = {
     "twin": False,
 }
 """Defaults of the options that do not depend on the network."""
+
+
+def quadratic_shifts(shifts: Sequence[int], width: int) -> tuple[int, ...]:
+    """Checked shifts, perhaps none, for a network of ``width`` channels or more. Raises InputError."""
+    try:
+        return check_shifts(shifts, width) if shifts else ()
+    except InputError as error:
+        raise InputError(f"quadratic: {error}") from None
 
 
 def finish(layers: Mapping[str, nn.Module], plain: bool) -> nn.Sequential:

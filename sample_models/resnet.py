@@ -18,7 +18,7 @@ from torch import nn
 
 from runtime.errors import InputError
 from runtime.types import Interval
-from sample_models.options import EIGHT_BIT, MAX_WIDTH, finish
+from sample_models.options import EIGHT_BIT, MAX_WIDTH, finish, quadratic_shifts
 from sample_models.pixels import STATISTICS, pixel_norm
 from toolchain.layers import (
     GlobalSumPool,
@@ -117,7 +117,8 @@ class ResNetOptions:
         names = [name.strip() for name in self.connection.split(",")]
         if len(names) not in (1, stages):
             raise InputError(f"connection must name 1 kind or {stages}, one a stage, not {len(names)}")
-        shifts = _numbers(self.quadratic, "quadratic must be") if self.quadratic else ()
+        numbers = _numbers(self.quadratic, "quadratic must be") if self.quadratic else ()
+        shifts = quadratic_shifts(numbers, self.width)
         options = StreamOptions(
             self.bits,
             self.stream_bits,
@@ -143,6 +144,8 @@ class ResNetOptions:
         if self.pattern in rules:
             return rules[self.pattern]
         chosen = _numbers(self.pattern, f"pattern must be one of {', '.join(PATTERNS)}, or")
+        if len(set(chosen)) != len(chosen):
+            raise InputError(f"pattern must name each block once, not {self.pattern!r}")
         if max(chosen) > blocks:
             raise InputError(f"pattern must name blocks within 1..{blocks}, not {max(chosen)}")
         return block + 1 in chosen

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from runtime.errors import InputError
 from runtime.types import Interval
-from sample_models.options import EIGHT_BIT, MAX_WIDTH, finish
+from sample_models.options import EIGHT_BIT, MAX_WIDTH, finish, quadratic_shifts
 from sample_models.pixels import STATISTICS, pixel_norm
 from toolchain.layers import (
     Affine,
@@ -85,11 +85,11 @@ class ViTOptions:
 
     @property
     def shifts(self) -> tuple[int, ...]:
-        """Those of the quadratic enhancer; none for none. Raises InputError unless they are numbers."""
+        """Those of the quadratic enhancer; none for none. Raises InputError unless they fit."""
         parts = self.quadratic.split(",") if self.quadratic else []
         if not all(part.isdecimal() for part in parts):
             raise InputError(f"quadratic must be shifts such as '1' or '1,2', not {self.quadratic!r}")
-        return tuple(int(part) for part in parts)
+        return quadratic_shifts([int(part) for part in parts], self.width)
 
     @property
     def limit(self) -> float:

@@ -101,7 +101,7 @@ class Phase(Section):
     ``schedule`` moves the learning rate within the phase, batch by batch: ``constant``, ``cosine``
     (to zero), or ``step`` (times ``decay`` at each of ``milestones``, which are shares of the phase). A
     phase of 0 epochs is left out; if all are, the run keeps the weights it starts with. ``connection``: of
-    the model's linear and orthogonal connections from here on; left out, they are as the model's options
+    the model's linear and orthogonal connections in this phase; left out, they are as the model's options
     say.
     """
 
@@ -167,6 +167,11 @@ class Recipe(Section):
         """Epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
 
+    @property
+    def active_phases(self) -> tuple[Phase, ...]:
+        """The phases that have epochs, or the last one if none has. A run ends in the last of them."""
+        return tuple(phase for phase in self.phases if phase.epochs) or self.phases[-1:]
+
     def with_epochs(self, total: int) -> Recipe:
         """The recipe shortened or stretched to ``total`` epochs: phases in proportion, each at least 1.
 
@@ -182,7 +187,8 @@ class Recipe(Section):
             )
         if 0 < total < trained:
             raise InputError(
-                f"recipe {self.name!r} has {trained} phases and needs at least as many epochs, not {total}"
+                f"recipe {self.name!r} has {trained} phases and needs at least as many epochs, not "
+                f"{total}; use --epochs {trained} or more"
             )
         shares = [max(1, n * total // self.epochs) if n and total else 0 for n in counts]
         shares[counts.index(max(counts))] += total - sum(shares)
@@ -326,6 +332,10 @@ def _unknown_key(key: str, part: str, known: dict[str, Any]) -> InputError:
 def first_mistake(error: ValidationError, table: dict[str, Any]) -> str:
     """The first of pydantic's complaints about ``table`` as ``key: rule, not value``."""
     first = error.errors(include_url=False)[0]
+    if first["loc"][:1] == ("options",) and len(first["loc"]) > 2:
+        # pydantic tells how each possible type is missed; among numbers, only NaN and infinities miss all.
+        rule = "a finite number" if isinstance(first["input"], float) else "a number, text, true or false"
+        return f"options.{first['loc'][1]}: must be {rule}, not {first['input']!r}"
     key = _dotted(first["loc"], table)
     if first["type"] == "extra_forbidden":
         known = _keys_beside(first["loc"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -14,6 +15,12 @@ from runtime.types import Interval
 
 GROUP = "gatefold.models"
 
+RULES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""What an option must be, by the type of its default."""
+
+WIDENED: dict[type, tuple[type, ...]] = {float: (int,), str: (int, float)}
+"""Other types that are taken too, and converted: 2 for 2.0, and the shift 1 for "1"."""
+
 
 @dataclass(frozen=True)
 class ModelRow:
@@ -21,7 +28,7 @@ class ModelRow:
 
     ``builder``: called with every option as a keyword; returns the network. ``input_shape``: without the
     batch. ``input_interval``: the raw integers it takes. ``dataset``: what it is trained on by default.
-    ``options``: defaults, whose types are those that ``build`` accepts.
+    ``options``: defaults, whose types say what ``build`` accepts, with those of ``WIDENED``.
     """
 
     name: str
@@ -34,16 +41,26 @@ class ModelRow:
 
     def build(self, **options: Any) -> nn.Module:
         """The untrained network. Raises InputError for an unknown option or one of the wrong type."""
-        for key, value in options.items():
+        for key in options:
             if key not in self.options:
                 known = ", ".join(self.options) or "none"
                 raise InputError(f"options of model {self.name!r} are {known}, not {key!r}")
-            wanted = type(self.options[key])
-            if type(value) is not wanted:
-                raise InputError(
-                    f"option {key!r} of model {self.name!r} must be {wanted.__name__}, not {value!r}"
-                )
-        return self.builder(**{**self.options, **options})
+        fitted = {key: self._fitted(key, value) for key, value in options.items()}
+        return self.builder(**{**self.options, **fitted})
+
+    def _fitted(self, key: str, value: Any) -> Any:
+        """``value`` as the type of the option's default."""
+        wanted = type(self.options[key])
+        # By way of its text a whole number that is too large for a float is infinite, not an OverflowError.
+        fitted = wanted(str(value)) if type(value) in WIDENED.get(wanted, ()) else value
+        if type(fitted) is not wanted:
+            rule = RULES.get(wanted, wanted.__name__)
+            raise InputError(f"option {key!r} of model {self.name!r} must be {rule}, not {value!r}")
+        if wanted is float and not math.isfinite(fitted):
+            raise InputError(
+                f"option {key!r} of model {self.name!r} must be a finite number, not {fitted!r}"
+            )
+        return fitted
 
 
 def models() -> dict[str, ModelRow]:

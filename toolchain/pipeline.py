@@ -42,7 +42,7 @@ def default_recipe(model: str) -> Recipe:
 def lower_run(run_dir: str | Path) -> tuple[Program, Run]:
     """The program of a finished run, with its provenance as metadata. Raises InputError, LoweringError."""
     run = load_run(run_dir)
-    if run.recipe.phases[-1].precision != "quantized":
+    if run.recipe.active_phases[-1].precision != "quantized":
         raise InputError(
             f"{run_dir} ends in full precision and has no integer program; quantize it with `gatefold "
             "quantize`, or train a recipe that ends quantized"

@@ -62,6 +62,15 @@ def texts(path):
     return {element.text for element in ElementTree.parse(path).iter() if element.text}
 
 
+def test_untrained_networks_are_not_compared(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["digits", "--out", str(tmp_path), "--epochs", "0"])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith("error: argument --epochs: must be a whole number of at least 1, not 0")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_table_has_every_finished_run_with_its_own_seeds(place, found):
     lines = (place / "connections-digits.md").read_text().splitlines()
     assert lines[0] == "digits:"

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks.switching import VARIANTS, main, row
 
 
@@ -11,6 +13,16 @@ def test_a_row_compares_pairs_of_seeds() -> None:
     assert row("linear", linear, linear) == ["linear", "3", "91.00 ± 1.00", "-", "-"]
     assert row("orthogonal", better, linear)[3:] == ["+1.00 ± 0.10", "yes"]
     assert row("orthogonal", {0: 91.0, 1: 90.5, 2: 92.9}, linear)[4] == "n.s."
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "few"])
+def test_untrained_networks_are_not_compared(tmp_path, capsys, epochs) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["digits", "--out", str(tmp_path), "--epochs", epochs])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"error: argument --epochs: must be a whole number of at least 1, not {epochs}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_variant_trains_once_and_as_asked(tmp_path, capsys) -> None:

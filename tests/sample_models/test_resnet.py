@@ -181,6 +181,15 @@ def test_stages_can_have_connections_of_their_own() -> None:
             "separated by commas, not '0,1'",
         ),
         ({"pattern": "1,4"}, "pattern must name blocks within 1..3, not 4"),
+        ({"pattern": "1,1"}, "pattern must name each block once, not '1,1'"),
+        *(
+            (
+                {"quadratic": ",".join(map(str, shifts)), "width": 4},
+                "quadratic: shifts must be one or more distinct integers, at least 1 and below the 4 "
+                f"channels, not {shifts}; the paper's are (1,)",
+            )
+            for shifts in ([4], [1, 1])
+        ),
         ({"quadratic": "x"}, "quadratic must be numbers from 1, separated by commas, not 'x'"),
         (
             {"connection": "orthogonal", "probability": 1.5},
@@ -208,14 +217,20 @@ def test_stages_can_have_connections_of_their_own() -> None:
         ({"width": 0}, "width must be within 1..1024, not 0"),
         ({"stem_stride": 3}, "stem_stride must be 1, 2 or 4, not 3"),
         (
-            {"probability": 1},
-            "option 'probability' of model 'resnet-8-digits' must be float, not 1",
+            {"probability": "1"},
+            "option 'probability' of model 'resnet-8-digits' must be a number, not '1'",
         ),
     ],
 )
 def test_wrong_options_are_told_in_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         SMALL.build(**options)
+
+
+def test_a_bare_number_means_the_same_as_its_text() -> None:
+    bare = SMALL.build(connection="orthogonal", pattern=1, quadratic=2, probability=1)
+    assert repr(bare) == repr(SMALL.build(connection="orthogonal", pattern="1", quadratic="2"))
+    assert "shifts=(2,)" in repr(bare)
 
 
 def test_the_rectified_quotient_is_for_float_precision() -> None:

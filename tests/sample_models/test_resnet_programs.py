@@ -16,7 +16,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from exporters import executors
+from runtime.interpreter import Interpreter
 from runtime.session import Session
+from runtime.types import Interval
 from sample_models.resnet import MODELS
 from toolchain.layers import LAYERS, STREAMS, set_precision
 from toolchain.lowering import lower, reference_model
@@ -129,11 +131,30 @@ def test_a_network_starts_with_logits_of_unit_size(variant: str) -> None:
     assert 0.1 < math.sqrt(float(logits.detach().square().mean())) < 10
 
 
+def documented() -> tuple[str, str]:
+    """The examples of the documentation: a network of one's own, and a connection of one's own."""
+    page = (Path(__file__).parents[2] / "docs/connections.md").read_text()
+    network, connection = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return network, connection
+
+
+def test_the_documented_network_of_ones_own_lowers() -> None:
+    names: dict[str, Any] = {}
+    exec(documented()[0], names)
+    model = names["model"]
+    model.train()(torch.from_numpy(digits_and_noise()).float())
+    program = lower(model, (1, 8, 8), Interval(0, 16), "own")
+    images = digits_and_noise()
+    with torch.no_grad():
+        logits = reference_model(model)(torch.from_numpy(images).double())
+    scores = torch.from_numpy(Interpreter(program).run({"image": images})["scores"]).double()
+    assert torch.equal(scores * reference_model(model)[-1].scale.detach(), logits)
+
+
 @pytest.fixture
 def own_connection() -> Iterator[str]:
     """The one that the documentation adds, for the time of a test."""
-    page = (Path(__file__).parents[2] / "docs/connections.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    _, code = documented()
     tables = (LAYERS, STREAMS)
     before = [list(table) for table in tables]
     exec(code, {})

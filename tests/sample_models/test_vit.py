@@ -223,8 +223,8 @@ def test_options_reach_the_layers() -> None:
         ({"quadratic": "1,x"}, "quadratic must be shifts such as '1' or '1,2', not '1,x'"),
         (
             {"quadratic": "0"},
-            "shifts must be one or more distinct integers, at least 1 and below the 48 channels, "
-            "not [0]; the paper's are (1,)",
+            "quadratic: shifts must be one or more distinct integers, at least 1 and below the 48 "
+            "channels, not [0]; the paper's are (1,)",
         ),
         (
             {"connection": "or"},

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,36 @@ def test_train_lower_evaluate_verify_export_report(trained: Path, tmp_path: Path
     assert {"ge", "and", "or", "xor", "not", "mux", "full_adder", "register"} <= set(
         report["total"]["gates"]
     )
+
+
+def test_verify_names_the_first_difference_to_a_run_of_another_network(
+    trained: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    program = load(trained / "program.gfold")
+    arguments = [
+        "--samples",
+        0,
+        "--data",
+        "digits",
+        "--images",
+        8,
+        "--executors",
+        "packed",
+        "--model",
+        trained,
+    ]
+    other = program.metadata | {"options": {**program.metadata["options"], "width": 16}}
+    for name, metadata in (("same", program.metadata), ("other", other), ("foreign", {"author": "me"})):
+        save(replace(program, metadata=metadata), tmp_path / f"{name}.gfold")
+    warnings = {
+        name: invoke("verify", tmp_path / f"{name}.gfold", *arguments)[2]
+        for name in ("same", "other", "foreign")
+    }
+    assert warnings == {
+        "same": "",
+        "other": f"warning: {trained} is of another network: its options.width is 8, the program's 16\n",
+        "foreign": "",
+    }
 
 
 def test_the_scores_of_run_are_those_of_the_onnx_file(
@@ -195,6 +226,24 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
         lambda d: ["train", "digits-ternay"],
         2,
         "not 'digits-ternay'; did you mean 'digits-ternary'",
+    ),
+    "connection of a phase": (
+        lambda d: [
+            "train",
+            "fashion-or",
+            "--set",
+            "phases.qat.connection=orthogonal",
+            "--data-dir",
+            d / "nowhere",
+        ],
+        2,
+        "phase qat: connection 'orthogonal' needs linear or orthogonal connections, which model "
+        "'ornet-mini' does not have$",
+    ),
+    "fewer epochs than phases": (
+        lambda d: ["train", "resnet-8-digits", "--epochs", 2, "--out", d / "r"],
+        2,
+        "'resnet-8-digits' has 3 phases and needs at least as many epochs, not 2; use --epochs 3 or more$",
     ),
     "absurd width": (
         lambda d: ["train", "digits-ternary", "--set", "options.width=0", "--out", d / "r"],

@@ -137,6 +137,9 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
             "--set: step.rule: must be one of quantile-span, threshold-mean, least-squares, twn, max-abs, "
             "not 'mean'",
         ),
+        ("options.alpha=nan", "--set: options.alpha: must be a finite number, not nan"),
+        ("options.alpha=-inf", "--set: options.alpha: must be a finite number, not -inf"),
+        ("options.skip=[1]", "--set: options.skip: must be a number, text, true or false, not [1]"),
         ("compute.mixed=half", "--set: compute.mixed: input should be 'off' or 'bfloat16', not 'half'"),
         (
             "compute.compil=true",
@@ -231,10 +234,26 @@ def test_epochs_are_shared_out_in_proportion(recipe, total, epochs):
 
 
 def test_fewer_epochs_than_phases_are_refused(recipe):
-    with pytest.raises(
-        InputError, match="recipe 'small' has 2 phases and needs at least as many epochs, not 1"
-    ):
+    with pytest.raises(InputError) as caught:
         recipe.with_epochs(1)
+    assert str(caught.value) == (
+        "recipe 'small' has 2 phases and needs at least as many epochs, not 1; use --epochs 2 or more"
+    )
+
+
+def test_options_stay_as_they_were_written(recipe):
+    changed = override(recipe, ["options.alpha=2", "options.pattern=1"])
+    assert changed.model_dump(mode="json")["options"] == {"width": 8, "alpha": 2, "pattern": 1}
+    assert type(changed.options["alpha"]) is type(changed.options["pattern"]) is int
+
+
+@pytest.mark.parametrize(
+    ("epochs", "active"),
+    [((2, 6), ["pretrain", "qat"]), ((2, 0), ["pretrain"]), ((0, 6), ["qat"]), ((0, 0), ["qat"])],
+)
+def test_active_phases_have_epochs_unless_none_has(recipe, epochs, active):
+    changes = [f"phases.{name}.epochs={n}" for name, n in zip(("pretrain", "qat"), epochs, strict=True)]
+    assert [phase.name for phase in override(recipe, changes).active_phases] == active
 
 
 def test_a_phase_of_0_epochs_stays_out_and_nothing_cannot_be_stretched(recipe):

@@ -125,7 +125,10 @@ def test_gates_of_the_whole_are_those_of_its_nodes():
 
 def test_only_branches_of_one_shape_are_a_skip():
     rows = report(blocks()).to_json()["skip_cost"]["connections"]
-    assert [(row["name"], row["shape"]) for row in rows] == [("updated", [8, 4, 4])]
+    assert [(row["name"], row["kind"], row["shape"]) for row in rows] == [
+        ("gated", "quotient", [8, 4, 4]),
+        ("updated", "orthogonal", [8, 4, 4]),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,15 @@ from tests.training_runs import assert_same_run, metrics, weights
 from toolchain.config import Recipe, load_recipe, override
 from toolchain.data import Dataset
 from toolchain.layers import ResidualConnection
+from toolchain.layers.precision import PhasedModule
 from toolchain.lowering import lower, reference_model
 from toolchain.models import model_row
+from toolchain.pipeline import lower_run
+from toolchain.publish import publish
 from toolchain.training import accuracy, load_run, train
 from toolchain.training.epoch import TrainingError
 from toolchain.training.loop import initial_model
-from toolchain.training.plan import enter_phase
+from toolchain.training.plan import enter_phase, final_options
 
 torch.set_num_threads(1)
 
@@ -184,6 +187,68 @@ def test_the_best_epoch_is_one_with_the_connection_of_the_last_phase(
     assert (result.epoch, result.validation_accuracy) == (4, reached[3])
 
 
+@pytest.mark.parametrize(
+    ("changes", "connection"),
+    [
+        ([], "orthogonal-global"),
+        (["options.connection=orthogonal", "phases.last.epochs=0"], "orthogonal"),
+        (["phases.last.epochs=0", "phases.back.epochs=0"], "orthogonal"),
+        (["phases.last.connection=linear"], "linear"),
+        (
+            ["options.connection=linear, quotient,orthogonal"],
+            "orthogonal-global,quotient,orthogonal-global",
+        ),
+        (["options.connection=quotient", "phases.last.epochs=0"], "quotient"),
+    ],
+)
+def test_the_options_of_a_result_have_the_connection_it_ends_with(
+    recipe: Recipe, changes: list[str], connection: str
+) -> None:
+    changed = override(recipe, changes)
+    expected = {**model_row(recipe.model).options, **changed.options, "connection": connection}
+    assert final_options(changed) == expected
+
+
+def test_a_model_without_that_option_gets_none(recipe: Recipe) -> None:
+    plain = recipe.model_copy(update={"model": "ornet-digits", "options": {"width": 8}})
+    assert final_options(plain) == model_row("ornet-digits").options | {"width": 8}
+
+
+def test_program_and_card_tell_the_connection_of_the_last_phase(
+    finished: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    assert "connection" not in recipe.options
+    assert load_run(finished).result.options["connection"] == "orthogonal-global"
+    assert lower_run(finished)[0].metadata["options"]["connection"] == "orthogonal-global"
+    publish(finished, tmp_path / "p")
+    card = (tmp_path / "p/card.md").read_text()
+    assert "| options | connection orthogonal-global, preactivation False," in card
+    assert (
+        "| phases | start 1 (float, linear), turn 1 (quantized, orthogonal), back 1 (quantized), "
+        "last 1 (quantized, orthogonal-global) |"
+    ) in card
+
+
+def test_a_run_ends_as_the_last_phase_that_has_epochs(tmp_path: Path, digits: Dataset) -> None:
+    """Even one whose later phases do not fit the model."""
+    changes = [
+        "options.connection=quotient",
+        "options.gate=relu",
+        "options.width=4",
+        "phases.pretrain.epochs=1",
+    ]
+    short = override(load_recipe("digits-resnet"), [*changes, "phases.qat.epochs=0"])
+    result = train(short, digits, tmp_path / "run")
+    model = load_run(tmp_path / "run").model
+    assert {m.precision for m in model.modules() if isinstance(m, PhasedModule)} == {"float"}
+    assert accuracy(model, digits.test_images, digits.test_labels) == result.accuracy
+    assert metrics(tmp_path / "run")[-1]["accuracy"] == result.accuracy
+    with pytest.raises(InputError, match="ends in full precision and has no integer program"):
+        lower_run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"^the quotient gate 'relu' has no integer codes; "):
+        train(override(short, ["phases.qat.epochs=1"]), digits, tmp_path / "both")
+
+
 # --- mistakes --------------------------------------------------------------------------------------------
 
 
@@ -194,7 +259,10 @@ def test_a_phase_that_does_not_fit_the_model_is_told_before_anything_is_written(
     wrong = override(
         load_recipe("digits-resnet"), [f"options.connection={connection}", "phases.qat.connection=linear"]
     )
-    message = r"^connection 'linear' needs a model with linear or orthogonal connections$"
+    message = (
+        "^phase qat: connection 'linear' needs linear or orthogonal connections, "
+        "which model 'resnet-8-digits' does not have$"
+    )
     with pytest.raises(InputError, match=message):
         train(wrong, digits, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -151,6 +151,26 @@ def test_a_layer_with_most_codes_in_one_bin_is_reported_once():
 
 
 @pytest.mark.parametrize(
+    ("histogram", "warning"),
+    [
+        ((2, 2), None),
+        ((51, 49), None),
+        ((3, 1), None),
+        (
+            (1, 4),
+            "more than three quarters of the codes have one sign; step.zero_median=true balances them",
+        ),
+        ((1, 2, 1), None),
+        ((1, 3, 1), "more than half of the codes are in one bin; its step is off"),
+        ((1, 1, 3, 0), "more than half of the codes are in one bin; its step is off"),
+    ],
+)
+def test_how_full_a_bin_may_be_depends_on_whether_there_are_two(histogram, warning):
+    found = find_warnings({"a": LayerHealth(1.0, histogram)}, [])
+    assert found == ([f"layer a: {warning}"] if warning else [])
+
+
+@pytest.mark.parametrize(
     ("steps", "expected"),
     [
         ([1, 2, 1, 2, 1], True),

@@ -95,7 +95,7 @@ def next_step(recipe: Recipe, directory: Path) -> str:
     """What to do with the finished run of ``recipe``."""
     from toolchain.quantize import has_plain_form
 
-    if recipe.phases[-1].precision == "quantized":
+    if recipe.active_phases[-1].precision == "quantized":
         return f"next: gatefold lower {directory}"
     if has_plain_form(recipe.model):
         return f"next: gatefold quantize {directory}"
@@ -146,6 +146,7 @@ def command(
         from toolchain.data import load as load_data
         from toolchain.provenance import write_commands
         from toolchain.training import train
+        from toolchain.training.loop import check_connections, initial_model
         from toolchain.training.world import speaks_for_all
     speaks = speaks_for_all()
     chosen_data = [f"dataset={json.dumps(data)}"] if data else []
@@ -155,6 +156,7 @@ def command(
         if speaks:
             click.echo(json.dumps(recipe.model_dump(mode="json"), indent=2))
         return
+    check_connections(initial_model(recipe), recipe)  # before a data set is downloaded
     dataset = load_data(recipe.dataset, data_dir, tell_download if speaks else None)
     directory = out or Path("runs") / recipe.name
     with training_progress(recipe.name, quiet=as_json) if speaks else nullcontext() as listen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,31 @@ def verdict(name: str, row: Any) -> str:
     return "the definition" if name == REFERENCE else "equal bit for bit"
 
 
+def network_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Model and options in the metadata of a program, by key."""
+    options = metadata.get("options")
+    named = options.items() if isinstance(options, dict) else ()
+    return {"model": metadata.get("model"), **{f"options.{key}": value for key, value in named}}
+
+
 def model_rows(program: Program, run: Path, images: Any) -> dict[str, Any]:
-    """The float64 model of ``run`` against ``program`` on ``images``."""
+    """The float64 model of ``run`` against ``program`` on ``images``; warns of another network."""
     with extra("train", "--model"):
+        from toolchain.config import first_difference
         from toolchain.pipeline import check_model
         from toolchain.training import load_run
+    loaded = load_run(run)
+    result = loaded.result
+    difference = first_difference(
+        network_of(program.metadata), network_of({"model": result.model, "options": result.options})
+    )
+    if "model" in program.metadata and difference:
+        key, found, wanted = difference
+        click.echo(
+            f"warning: {run} is of another network: its {key} is {found}, the program's {wanted}", err=True
+        )
     with progress_bar("float64 model", len(images)) as advance:
-        return check_model(program, load_run(run).model, images, advance).to_json()
+        return check_model(program, loaded.model, images, advance).to_json()
 
 
 def model_line(found: dict[str, int]) -> str:

@@ -174,4 +174,4 @@ def report(program: Program, devices: Iterable[str] = ()) -> Report:
     )
     verdicts = {device.name: judge(device, needs) for device in chosen}
     forms = weight_forms(program, layers)
-    return Report(program.name, layers, forms, total, memory, verdicts, skip_table(program))
+    return Report(program.name, layers, forms, total, memory, verdicts, skip_table(program, layers))

@@ -6,19 +6,30 @@ A logic-gated skip carries the activation bits themselves. A residual addition c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from runtime.ir import Node, Program
-from runtime.ops import Add, And, Op, Or, Select, Threshold, Xor
+from runtime.ops import Add, And, Conv2d, Dense, Lookup, Mul, Op, Or, RoundDiv, Select, Threshold, Xor
 from runtime.types import BIT, TensorType
 from toolchain.cost.cells import CELLS, Cells
 from toolchain.cost.columns import compare, compress, integers, sum_over
+from toolchain.cost.memory import stored_bytes
+from toolchain.cost.nodes import NodeCost
 
-SKIP_OPS: dict[type[Op], str] = {Or: "or", And: "and", Xor: "xor", Select: "mux", Add: "add"}
-"""The ops that join two branches, and what such a skip is called; the branches have one shape."""
+SKIP_OPS: dict[type[Op], str] = {
+    Or: "or",
+    And: "and",
+    Xor: "xor",
+    Select: "mux",
+    Add: "add",
+    Mul: "quotient",
+}
+"""The ops that join two branches, and what such a skip is called; the branches have one shape. A ``Mul``
+joins only where one factor is a gate: a ``Lookup`` of the same layer, of something else than the other."""
 
 FLOAT32_ADD_GE = 5240
 """One float32 adder: 4184 um2 in 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014; areas in
@@ -118,9 +129,9 @@ def skip_costs(type_: TensorType) -> dict[str, SkipCost]:
 class Connection:
     """One place where a program joins two branches.
 
-    ``name``: the joined value. ``kind``: a value of ``SKIP_OPS``. ``type``: the activations that are
-    joined, the narrower of the two. ``carried``: the wider of the two. ``nodes``: the results of every
-    node the join is made of, in order.
+    ``name``: the joined value. ``kind``: a value of ``SKIP_OPS``, "orthogonal" or "quotient". ``type``: the
+    activations that are joined, the narrowest of them. ``carried``: the stream around the branch.
+    ``nodes``: the results of every node the connection is made of, in order.
     """
 
     name: str
@@ -130,35 +141,98 @@ class Connection:
     carried: TensorType
     nodes: tuple[str, ...]
 
-
-def _branches(node: Node, types: dict[str, TensorType]) -> tuple[TensorType, TensorType]:
-    """The narrower and the wider of the two operands that ``node`` joins, in the shape of its result."""
-    narrow, wide = sorted((types[name].interval for name in node.operands[-2:]), key=lambda i: i.bits)
-    return TensorType(node.type.shape, narrow), TensorType(node.type.shape, wide)
+    def cost(self, layers: Mapping[str, NodeCost]) -> SkipCost:
+        """What the connection itself costs: the fully parallel circuits of its nodes, from all of
+        ``layers`` by name."""
+        cells = [layers[name].circuits.parallel for name in self.nodes]
+        logic = sum(c.logic_ge for c in cells)
+        registers = sum(c["register"] for c in cells)
+        return SkipCost(logic, self.carried.bits * self.carried.size, stored_bytes(self.carried), registers)
 
 
 def connections(program: Program) -> tuple[Connection, ...]:
     """Every place where ``program`` joins two branches, in order.
 
-    A ``Select`` takes along the join that it alone reads, and the nodes that do nothing but make its
-    condition, so that a MUX skip is one connection.
+    A connection is all nodes of one call of a module, the nodes of one layer that follow each other, if
+    they join branches once and have no weights. Otherwise the join stands alone; but a ``Select`` takes
+    along the join that it alone reads, and the nodes that do nothing but make its condition. A call that
+    reads one value alone joins no branches: a quadratic norm adds what it makes itself.
     """
     ends = _join_ends(program)
-    types = program.types
-    members: dict[int, list[str]] = {}
+    for call in _calls(program):
+        within = {ends[index] for index in call if index in ends}
+        if len(_read_by(program.nodes[index] for index in call)) < 2:
+            ends = {index: end for index, end in ends.items() if end not in call}
+        elif len(within) == 1 and within <= {*call}:
+            ends |= dict.fromkeys(call, within.pop())
+    members: dict[int, list[Node]] = {}
     for index in sorted(ends):
-        members.setdefault(ends[index], []).append(program.nodes[index].result)
-    found = []
-    for end, names in sorted(members.items()):
-        node = program.nodes[end]
-        kind = SKIP_OPS[type(node.op)]
-        found.append(Connection(node.result, node.layer, kind, *_branches(node, types), tuple(names)))
-    return tuple(found)
+        members.setdefault(ends[index], []).append(program.nodes[index])
+    paths = _paths(program)
+    return tuple(_connection(program, program.nodes[end], members[end], paths) for end in sorted(members))
+
+
+def _calls(program: Program) -> Iterator[range]:
+    """The nodes of each call of a module without weights."""
+    for layer, group in groupby(range(len(program.nodes)), lambda index: program.nodes[index].layer):
+        indices = [*group]
+        call = range(indices[0], indices[-1] + 1)
+        if layer and not any(isinstance(program.nodes[index].op, Conv2d | Dense) for index in call):
+            yield call
+
+
+def _read_by(nodes: Iterable[Node]) -> set[str]:
+    """What ``nodes`` read and do not make themselves."""
+    made: set[str] = set()
+    read: set[str] = set()
+    for node in nodes:
+        read.update(node.operands)
+        made.add(node.result)
+    return read - made
+
+
+def _connection(
+    program: Program, join: Node, members: list[Node], paths: Mapping[str, frozenset[str]]
+) -> Connection:
+    """The stream is what the fewest values lead to: the branch begins at it, or is the longer path. Of
+    equally many, the widest."""
+    types, shape = program.types, join.type.shape
+    joined = [name for name in sorted(_read_by(members)) if types[name].shape == shape] or [
+        *join.operands[-2:]
+    ]
+    stream = min(joined, key=lambda name: (len(paths[name]), -types[name].bits))
+    narrow = min((types[name].interval for name in joined), key=lambda interval: interval.bits)
+    return Connection(
+        join.result,
+        join.layer,
+        _kind(join, members),
+        TensorType(shape, narrow),
+        TensorType(shape, types[stream].interval),
+        tuple(node.result for node in members),
+    )
+
+
+def _kind(join: Node, members: Iterable[Node]) -> str:
+    if isinstance(join.op, Add):
+        if any(isinstance(node.op, RoundDiv) for node in members):
+            return "orthogonal"
+        if any(isinstance(node.op, Lookup) and node.result in join.operands for node in members):
+            return "quotient"
+    return SKIP_OPS[type(join.op)]
+
+
+def _paths(program: Program) -> dict[str, frozenset[str]]:
+    """Every value that leads to each value."""
+    paths: dict[str, frozenset[str]] = {name: frozenset() for name in program.types}
+    for node in program.nodes:
+        paths[node.result] = frozenset(node.operands).union(*(paths[name] for name in node.operands))
+    return paths
 
 
 def _join_ends(program: Program) -> dict[int, int]:
     """For every node that belongs to a join, the node that ends the join."""
-    readers, types = _readers(program), program.types
+    readers = _readers(program)
+    joins = _joins(program)
     ends: dict[int, int] = {}
     joined: set[str] = set()
     conditions: set[str] = set()
@@ -168,7 +242,7 @@ def _join_ends(program: Program) -> dict[int, int]:
         if node.result in conditions - joined and len(within) == 1 and None not in within:
             ends[index] = ends[min(read_by)]
             conditions.update(node.operands)
-        elif _is_join(node, types):
+        elif node.result in joins:
             ends[index] = next(
                 (r for r in read_by if read_by == {ends.get(r)} and _is_select(program, r)), index
             )
@@ -177,8 +251,22 @@ def _join_ends(program: Program) -> dict[int, int]:
     return ends
 
 
-def _is_join(node: Node, types: Mapping[str, TensorType]) -> bool:
-    return type(node.op) in SKIP_OPS and len({types[name].shape for name in node.operands[-2:]}) == 1
+def _joins(program: Program) -> set[str]:
+    """The results of all nodes that join two branches."""
+    types = program.types
+    gates = {(n.layer, n.result): n.operands[0] for n in program.nodes if isinstance(n.op, Lookup)}
+
+    def gated(node: Node) -> bool:
+        one, other = node.operands
+        return gates.get((node.layer, one), other) != other or gates.get((node.layer, other), one) != one
+
+    return {
+        node.result
+        for node in program.nodes
+        if type(node.op) in SKIP_OPS
+        and len({types[name].shape for name in node.operands[-2:]}) == 1
+        and (not isinstance(node.op, Mul) or gated(node))
+    }
 
 
 def _is_select(program: Program, index: int) -> bool:
@@ -196,30 +284,28 @@ def _readers(program: Program) -> dict[str, set[int]]:
     return readers
 
 
-def _sites(program: Program) -> tuple[list[tuple[str, str, TensorType]], bool]:
-    """``(value, op, type)`` of every place that joins two branches, and True; where there is none, of every
-    Threshold image that a skip could be put around, and False."""
-    ops = {node.result: node.op.name for node in program.nodes}
-    joins = [(place.name, ops[place.name], place.type) for place in connections(program)]
-    if joins:
-        return joins, True
-    sites = [n for n in program.nodes if isinstance(n.op, Threshold) and len(n.type.shape) == 3]
-    return [(n.result, n.op.name, n.type) for n in sites], False
-
-
-def skip_table(program: Program) -> dict[str, object]:
-    """The ``skip_cost`` object of a report.
+def skip_table(program: Program, layers: Iterable[NodeCost]) -> dict[str, object]:
+    """The ``skip_cost`` object of a report; ``layers``: the costs of the nodes.
 
     ``present``: whether the program has skips. ``per_element``: each kind for one activation of the first
-    connection (one bit if there is none). ``connections``: each kind for each connection.
+    row of ``connections`` (one bit if there is none). ``connections``: each kind for each connection, and
+    ``own``, the connection as it is. Where there is none: each kind for every Threshold image that a skip
+    could be put around, without ``kind`` and ``own``.
     """
-    found, present = _sites(program)
-    element = TensorType((1, 1, 1), found[0][2].interval if found else BIT)
+    costs = {layer.name: layer for layer in layers}
+    found = connections(program)
+    images = [n for n in program.nodes if isinstance(n.op, Threshold) and len(n.type.shape) == 3]
     rows = [
-        {"name": name, "op": op, "shape": list(type_.shape), "activation_bits": type_.bits} | _json(type_)
-        for name, op, type_ in found
-    ]
-    return {"present": present, "per_element": _json(element), "connections": rows}
+        _row(costs[c.name], c.type) | {"kind": c.kind, "own": c.cost(costs).to_json()} for c in found
+    ] or [_row(costs[node.result], node.type) for node in images]
+    types = [at.type for at in found or images]
+    element = TensorType((1, 1, 1), types[0].interval if types else BIT)
+    return {"present": bool(found), "per_element": _json(element), "connections": rows}
+
+
+def _row(at: NodeCost, type_: TensorType) -> dict[str, object]:
+    shape = list(type_.shape)
+    return {"name": at.name, "op": at.op, "shape": shape, "activation_bits": type_.bits} | _json(type_)
 
 
 def _json(type_: TensorType) -> dict[str, object]:

@@ -111,12 +111,17 @@ def _known(kind: str) -> str:
     return kind
 
 
+def switchable(model: nn.Module) -> list[ResidualConnection]:
+    """The residual connections of ``model`` that are not pinned, whose kind a phase can change."""
+    return [m for m in model.modules() if isinstance(m, ResidualConnection) and not m.pinned]
+
+
 def set_connection(model: nn.Module, kind: str | None) -> None:
     """Give every residual connection of ``model`` that is not pinned another kind; None: as it was built.
 
     Raises InputError for an unknown kind, and when there is none to change.
     """
-    found = [m for m in model.modules() if isinstance(m, ResidualConnection) and not m.pinned]
+    found = switchable(model)
     if kind is not None and not found:
         raise InputError(f"connection {kind!r} needs a model with linear or orthogonal connections")
     for module in found:

@@ -133,7 +133,10 @@ def _percent(share: float) -> str:
 
 def _training(run: Run) -> list[tuple[str, object]]:
     recipe, result = run.recipe, run.result
-    phases = [f"{phase.name} {phase.epochs} ({phase.precision})" for phase in recipe.phases]
+    phases = [
+        f"{phase.name} {phase.epochs} ({', '.join(filter(None, (phase.precision, phase.connection)))})"
+        for phase in recipe.phases
+    ]
     kept = {"last": "the last epoch", "best": "the best epoch on validation images"}[recipe.keep]
     return [
         ("recipe", result.recipe),

@@ -14,7 +14,6 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.ir import Program
 from toolchain.cost import NodeCost, Report, report
-from toolchain.cost.memory import stored_bytes
 from toolchain.cost.skips import Connection, SkipCost, connections, skip_costs
 
 OWN, NONE = "own", "none"
@@ -65,12 +64,7 @@ class Entry:
 
 
 def _skip(connection: Connection, layers: dict[str, NodeCost]) -> Skip:
-    cells = [layers[name].circuits.parallel for name in connection.nodes]
-    registers = sum(c["register"] for c in cells)
-    logic = sum(c.logic_ge for c in cells)
-    carried = connection.carried
-    own = SkipCost(logic, carried.bits * carried.size, stored_bytes(carried), registers)
-    return Skip(connection, {OWN: own} | skip_costs(connection.type))
+    return Skip(connection, {OWN: connection.cost(layers)} | skip_costs(connection.type))
 
 
 def _network(cost: SkipCost, whole: float) -> dict[str, float | int]:

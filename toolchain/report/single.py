@@ -98,14 +98,22 @@ def devices_of(report: Report) -> Table:
 
 
 def skips_of(report: Report) -> Table:
-    """Gate equivalents of each way to join two branches, per connection."""
-    rows = [
-        (row["name"], row["op"], shape_text(row["shape"]), *(number(row[k]["ge"]) for k in SKIP_KINDS))
-        for row in report.skip_cost["connections"]
-    ]
+    """Gate equivalents of each way to join two branches, per connection; first those of its own."""
     present = report.skip_cost["present"]
     title = "Skip connections (GE)" if present else "Skip connections that could be added (GE)"
-    return Table(title, ("connection", "op", "shape", *SKIP_KINDS.values()), rows, range(3, 7))
+    first, kinds = ("has", ("own", *SKIP_KINDS)) if present else ("op", (*SKIP_KINDS,))
+    rows = [
+        (
+            row["name"],
+            row["kind"] if present else row["op"],
+            shape_text(row["shape"]),
+            *(number(row[kind]["ge"]) for kind in kinds),
+        )
+        for row in report.skip_cost["connections"]
+    ]
+    words = {"own": "its GE"} | SKIP_KINDS
+    headers = ("connection", first, "shape", *(words[kind] for kind in kinds))
+    return Table(title, headers, rows, range(3, len(headers)))
 
 
 def forms_of(report: Report) -> Table:

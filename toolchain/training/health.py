@@ -14,6 +14,9 @@ from toolchain.layers import quantized_layers
 FULL_BIN_SHARE = 0.5
 """More of a layer's codes than this in one bin: the histogram is no longer equalized."""
 
+FULL_BINARY_SHARE = 0.75
+"""The same for two levels, where one bin always has half of the codes, and they are those of one sign."""
+
 SWINGS = 4
 SWING_SHARE = 0.05
 """A step oscillates when its last ``SWINGS`` changes alternate in sign, each above this share of it."""
@@ -33,6 +36,17 @@ class LayerHealth:
     def fullest(self) -> float:
         """Share of the codes in the fullest bin; ``1 / levels`` is perfectly equalized."""
         return max(self.histogram) / sum(self.histogram)
+
+    @property
+    def imbalance(self) -> str | None:
+        """What to tell of a histogram that is far from equalized; None of a good one."""
+        if len(self.histogram) == 2:
+            unbalanced = (
+                "more than three quarters of the codes have one sign; step.zero_median=true balances them"
+            )
+            return unbalanced if self.fullest > FULL_BINARY_SHARE else None
+        full = "more than half of the codes are in one bin; its step is off"
+        return full if self.fullest > FULL_BIN_SHARE else None
 
     def to_json(self) -> dict[str, Any]:
         """The layer's entry in a line of ``metrics.jsonl``."""
@@ -69,8 +83,8 @@ def find_warnings(
     found = []
     for path, layer in layers.items():
         steps = [line["layers"][path]["step"] for line in phase_history] + [layer.step]
-        if layer.fullest > FULL_BIN_SHARE:
-            found.append(f"layer {path}: more than half of the codes are in one bin; its step is off")
+        if layer.imbalance:
+            found.append(f"layer {path}: {layer.imbalance}")
         if oscillates(steps):
             found.append(
                 f"layer {path}: the step oscillates; update it less often or lower the learning rate"

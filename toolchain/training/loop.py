@@ -15,6 +15,7 @@ from runtime.errors import InputError
 from toolchain.config import Recipe
 from toolchain.data import Dataset, validation_split
 from toolchain.layers import quantized_layers
+from toolchain.layers.connections import switchable
 from toolchain.models import ModelRow, model_row
 from toolchain.training.batches import TrainingImages
 from toolchain.training.checkpoint import (
@@ -27,7 +28,13 @@ from toolchain.training.checkpoint import (
 from toolchain.training.epoch import Trainer, check_compiler, check_share
 from toolchain.training.evaluate import Part, Score
 from toolchain.training.health import find_warnings, layer_health
-from toolchain.training.plan import PlannedEpoch, enter_phase, plan_epochs, seed_everything
+from toolchain.training.plan import (
+    PlannedEpoch,
+    enter_phase,
+    final_options,
+    plan_epochs,
+    seed_everything,
+)
 from toolchain.training.progress import Event, Progress, silent
 from toolchain.training.run import (
     RunResult,
@@ -147,11 +154,22 @@ def initial_model(recipe: Recipe) -> nn.Module:
     return model
 
 
+def check_connections(model: nn.Module, recipe: Recipe) -> None:
+    """Raise InputError when a phase of ``recipe`` switches connections that ``model`` does not have."""
+    for phase in recipe.active_phases:
+        if phase.connection is not None and not switchable(model):
+            raise InputError(
+                f"phase {phase.name}: connection {phase.connection!r} needs linear or orthogonal "
+                f"connections, which model {recipe.model!r} does not have"
+            )
+
+
 @torch.no_grad()
 def _try_phases(model: nn.Module, recipe: Recipe, row: ModelRow) -> None:
-    """Raise InputError now, not hours later, when a phase does not fit the model."""
+    """Raise InputError now, not hours later, when a phase that has epochs does not fit the model."""
+    check_connections(model, recipe)
     image = torch.full((1, *row.input_shape), float(row.input_interval.lo))
-    for phase in recipe.phases:
+    for phase in recipe.active_phases:
         enter_phase(model, phase)
         model.eval()(image)
 
@@ -218,7 +236,7 @@ def _choose(
     recipe: Recipe, epoch: PlannedEpoch, done: Progression, reached: Score, model: nn.Module
 ) -> None:
     """Keep this epoch's weights if the recipe's policy wants them."""
-    last = recipe.phases[-1]
+    last = recipe.active_phases[-1]
     comparable = (epoch.phase.precision, epoch.phase.connection) == (last.precision, last.connection)
     value = -reached.loss if recipe.watch == "loss" else reached.accuracy
     if recipe.keep == "last" or (comparable and value > done.chosen_value):
@@ -252,12 +270,12 @@ def _finish(
     """Test the chosen weights and write them with their result."""
     if done.chosen:
         model.load_state_dict(done.chosen)
-    enter_phase(model, recipe.phases[-1])
+    enter_phase(model, recipe.active_phases[-1])
     test = Part.of(dataset.test_images, dataset.test_labels, world)
     result = RunResult(
         recipe=recipe.name,
         model=recipe.model,
-        options={**model_row(recipe.model).options, **recipe.options},
+        options=final_options(recipe),
         dataset=recipe.dataset,
         seed=recipe.seed,
         accuracy=test.score(model, world).accuracy,

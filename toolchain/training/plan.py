@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolchain.config import Phase, Recipe
+from toolchain.config import Option, Phase, Recipe
 from toolchain.layers import set_connection, set_precision
+from toolchain.layers.connections import AXES
+from toolchain.models import model_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,19 @@ def enter_phase(model: nn.Module, phase: Phase) -> None:
     """Give ``model`` the precision and the connections of ``phase``. Raises InputError."""
     set_precision(model, phase.precision)
     set_connection(model, phase.connection)
+
+
+def final_options(recipe: Recipe) -> dict[str, Option]:
+    """Every option of the model as a run of ``recipe`` ends: ``connection`` is that of its last phase.
+
+    Of several connections, one a stage, a phase changes the linear and orthogonal ones.
+    """
+    options: dict[str, Option] = {**model_row(recipe.model).options, **recipe.options}
+    kind = recipe.active_phases[-1].connection
+    if kind is not None and "connection" in options:
+        built = [name.strip() for name in str(options["connection"]).split(",")]
+        options["connection"] = ",".join(kind if name in AXES else name for name in built)
+    return options
 
 
 def seed_everything(seed: int, stream: int) -> torch.Generator:

@@ -45,6 +45,7 @@ RESULT_FILE = "result.json"
 class RunResult:
     """What a finished run measured, and where it came from; a lowered program carries it as metadata.
 
+    ``options`` are those of the model, with the connections of the run's last phase.
     ``accuracy`` is the share (0..1) of the ``test_samples`` that the chosen weights get right, in
     float32 on ``device``; ``validation_accuracy`` is None without a validation share. ``epoch`` is the
     chosen one of the ``epochs`` trained, from 1, or 0 when none was. ``seconds`` is the time that took.
@@ -201,7 +202,7 @@ def load_run(run_dir: str | Path) -> Run:
         load_weights(model, read_tensors(directory / MODEL_FILE), directory / MODEL_FILE)
     except InputError as error:
         raise InputError(f"{error}; {_remedy(directory)}") from None
-    enter_phase(model, recipe.phases[-1])
+    enter_phase(model, recipe.active_phases[-1])
     return Run(recipe, model.eval(), result, read_start(directory) is not None)
 
 
