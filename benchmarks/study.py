@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import InputError
+from runtime.errors import GatefoldError, InputError
 from runtime.files import atomic_write
+from toolchain.cli.main import report_failure
 from toolchain.config import Recipe
 from toolchain.data import Dataset
 from toolchain.training import RunResult, load_run, train
@@ -36,6 +37,15 @@ def _epochs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
     return int(text)
+
+
+def exit_code(conduct: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Conduct a study; an expected error is one line and its own exit code."""
+    try:
+        conduct(options)
+    except GatefoldError as error:
+        return report_failure(error)
+    return 0
 
 
 def stored(recipe: Recipe, directory: Path) -> RunResult:

@@ -16,9 +16,7 @@ from typing import Any
 
 from benchmarks.connections.runs import RECIPES
 from benchmarks.connections.tables import Comparison, compare
-from benchmarks.study import command_line, conditions, finish, with_spread, write_study
-from runtime.errors import GatefoldError
-from toolchain.cli.main import report_failure
+from benchmarks.study import command_line, conditions, exit_code, finish, with_spread, write_study
 from toolchain.config import load_recipe, override
 from toolchain.data import load
 from toolchain.tables import Table, to_markdown
@@ -98,11 +96,7 @@ def conduct(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    try:
-        conduct(parser().parse_args(arguments))
-    except GatefoldError as error:
-        return report_failure(error)
-    return 0
+    return exit_code(conduct, parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runtime.errors import InputError
 from toolchain.layers.connections import AXES
@@ -26,6 +26,17 @@ RECIPE_GROUP = "gatefold.recipes"
 Option = bool | int | float | str
 
 PHASE_NAME = r"^[a-z][a-z0-9_-]*$"
+
+
+def _row_of(table: Iterable[str]) -> Callable[[str | None], str | None]:
+    """What accepts a row of ``table``, or nothing."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in table:
+            raise ValueError(f"must be one of {', '.join(table)}")
+        return value
+
+    return check
 
 
 class Section(BaseModel):
@@ -65,15 +76,8 @@ class StepUpdate(Section):
     """
 
     every: Literal["batch", "epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
-    rule: str | None = None
+    rule: Annotated[str | None, AfterValidator(_row_of(STEP_RULES))] = None
     zero_median: bool = False
-
-    @field_validator("rule")
-    @classmethod
-    def _known(cls, rule: str | None) -> str | None:
-        if rule is not None and rule not in STEP_RULES:
-            raise ValueError(f"must be one of {', '.join(STEP_RULES)}")
-        return rule
 
     def before_epoch(self, quantized_epoch: int) -> bool:
         """Whether the steps change before the ``quantized_epoch``-th (from 0) quantized epoch."""
@@ -113,14 +117,7 @@ class Phase(Section):
     schedule: Literal["constant", "cosine", "step"] = "constant"
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
-    connection: str | None = None
-
-    @field_validator("connection")
-    @classmethod
-    def _known(cls, connection: str | None) -> str | None:
-        if connection is not None and connection not in AXES:
-            raise ValueError(f"must be one of {', '.join(AXES)}")
-        return connection
+    connection: Annotated[str | None, AfterValidator(_row_of(AXES))] = None
 
 
 class Recipe(Section):

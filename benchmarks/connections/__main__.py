@@ -14,10 +14,9 @@ from collections.abc import Sequence
 
 from benchmarks.connections.runs import CONNECTIONS, PRECISIONS, RECIPES, SEEDS, Outcome, finished, run_all
 from benchmarks.connections.tables import record, rows, table
-from benchmarks.study import command_line, write_study
-from runtime.errors import GatefoldError, InputError
+from benchmarks.study import command_line, exit_code, write_study
+from runtime.errors import InputError
 from toolchain.cli.common import extra
-from toolchain.cli.main import report_failure
 from toolchain.tables import to_markdown
 
 
@@ -65,11 +64,7 @@ def conduct(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    try:
-        conduct(parser().parse_args(arguments))
-    except GatefoldError as error:
-        return report_failure(error)
-    return 0
+    return exit_code(conduct, parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ from collections.abc import Sequence
 
 from benchmarks.heq.runs import SETTINGS, run_all
 from benchmarks.heq.studies import STUDIES, record, table
-from benchmarks.study import command_line, write_study
-from runtime.errors import GatefoldError
+from benchmarks.study import command_line, exit_code, write_study
 from toolchain.cli.common import extra
-from toolchain.cli.main import report_failure
 from toolchain.tables import to_markdown
 
 
@@ -49,15 +47,15 @@ def conduct(name: str, options: argparse.Namespace) -> None:
     print(f"{picture}: {study.question}\n\n{markdown}\n")
 
 
+def conduct_all(options: argparse.Namespace) -> None:
+    """Carry out the study that was asked for, or every one."""
+    for name in STUDIES if options.study == "all" else (options.study,):
+        conduct(name, options)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        for name in STUDIES if options.study == "all" else (options.study,):
-            conduct(name, options)
-    except GatefoldError as error:
-        return report_failure(error)
-    return 0
+    return exit_code(conduct_all, parser().parse_args(arguments))
 
 
 if __name__ == "__main__":
