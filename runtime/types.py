@@ -20,6 +20,13 @@ IntArray = NDArray[np.int64]
 INT64_LIMIT = 2**62
 """Largest magnitude a value may reach; one bit below int64, so that sums of two never wrap."""
 
+FLOAT32_EXACT, FLOAT64_EXACT = 2**24, 2**53
+"""Integers up to this magnitude are float32, float64 values."""
+
+SQRT_EXACT = 2**52
+"""Up to here the float64 root of an integer, rounded down, is the integer root: that of ``n * n - 1`` lies
+further below ``n`` than float64 rounds."""
+
 ELEMENT_LIMIT = 2**27
 """Largest number of elements of one value (per sample)."""
 

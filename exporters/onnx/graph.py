@@ -35,9 +35,6 @@ INT64 = Form(np.dtype(np.int64))
 FLOAT32 = Form(np.dtype(np.float32))
 FLOAT64 = Form(np.dtype(np.float64))
 
-FLOAT32_EXACT, FLOAT64_EXACT = 2**24, 2**53
-"""Integers up to this magnitude are float32, float64 values."""
-
 
 def wide_carrier(*intervals: Interval) -> Form:
     """INT32 where magnitudes within all of ``intervals`` stay below 2**31, else INT64."""

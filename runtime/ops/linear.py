@@ -18,11 +18,8 @@ from runtime.ops.base import (
     window_grid,
     window_taps,
 )
-from runtime.types import INT64_LIMIT, ZERO, IntArray, Interval, TensorType
+from runtime.types import FLOAT64_EXACT, INT64_LIMIT, ZERO, IntArray, Interval, TensorType
 from runtime.weights import HAMILTON, Weights
-
-EXACT_FLOAT64 = 2**53
-"""Integers up to here are exact in float64."""
 
 
 def accumulator_interval(weights: Weights, operand: Interval, bias: IntArray | None) -> Interval:
@@ -49,7 +46,7 @@ def exact_product(x: IntArray, w: IntArray) -> IntArray:
     them exactly, and its matrix product is far faster than that of int64.
     """
     largest = int(np.abs(x).max(initial=0)) * int(np.abs(w).max(initial=0)) * len(w)
-    if largest > EXACT_FLOAT64:
+    if largest > FLOAT64_EXACT:
         product: IntArray = x @ w
         return product
     rows = x.reshape(-1, len(w)).astype(np.float64)

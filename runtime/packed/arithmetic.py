@@ -36,13 +36,7 @@ from runtime.ops.base import per_channel
 from runtime.packed.linear import Kernel
 from runtime.packed.planes import Integers
 from runtime.packed.value import Value
-from runtime.types import Interval, TensorType
-
-FLOAT32_EXACT, FLOAT64_EXACT = 2**24, 2**53
-"""Integers up to this magnitude are float32, float64 values."""
-
-SQRT_EXACT = 2**52
-"""Up to here the float64 root of an integer, rounded down, is the integer root."""
+from runtime.types import FLOAT32_EXACT, FLOAT64_EXACT, SQRT_EXACT, Interval, TensorType
 
 Dtype = np.dtype[Any]
 Compile = Callable[[Any, Sequence[TensorType], TensorType], Kernel | None]

@@ -156,7 +156,8 @@ def command(
         if speaks:
             click.echo(json.dumps(recipe.model_dump(mode="json"), indent=2))
         return
-    check_connections(initial_model(recipe), recipe)  # before a data set is downloaded
+    if any(phase.connection for phase in recipe.active_phases):
+        check_connections(initial_model(recipe), recipe)  # before a data set is downloaded
     dataset = load_data(recipe.dataset, data_dir, tell_download if speaks else None)
     directory = out or Path("runs") / recipe.name
     with training_progress(recipe.name, quiet=as_json) if speaks else nullcontext() as listen:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from runtime.errors import InputError
 from runtime.ops import Clip, Lookup, MatMul, MaxPool, ReduceSum, Reshape, RoundDiv, Slice, Sub, Transpose
 from toolchain.layers.base import Lowered, LowerRule, Site
+from toolchain.layers.integers import rounded_quotient
 from toolchain.layers.layer_norm import scaled
 from toolchain.layers.precision import PhasedModule
 from toolchain.quantizers import straight_through
@@ -93,17 +94,6 @@ class IntegerAttention(PhasedModule):
 
     def extra_repr(self) -> str:
         return f"{self.dim}, heads={self.heads}, score_step={self.score_step:.4g}"
-
-
-@torch.no_grad()
-def rounded_quotient(a: Tensor, b: Tensor) -> Tensor:
-    """``RoundDiv`` of integers: halves away from zero. ``b``: above 0.
-
-    float32 is exact while dividends are below 2**24, divisors at most 2**17 and quotients at most 127 (512
-    tokens), float64 far beyond: a quotient that is no integer lies further below the next one than they
-    round.
-    """
-    return a.abs().add_((b / 2).floor_()).div_(b).floor_().mul_(a.sign())
 
 
 def lower_attention(site: Site, module: IntegerAttention, x: Lowered) -> Lowered:

@@ -10,12 +10,12 @@ from torch import nn
 from runtime.errors import InputError
 from runtime.ir import Builder
 from runtime.ops import Op
-from runtime.types import TensorType
+from runtime.types import FLOAT64_EXACT, TensorType
 
 SCORES = "scores"
 """Name of the value that holds a classifier's integer scores."""
 
-EXACT_LIMIT = 2**53
+EXACT_LIMIT = FLOAT64_EXACT
 """Integers up to here are exact in float64, the carrier of the reference model."""
 
 

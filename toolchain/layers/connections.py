@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from runtime.errors import InputError
 from runtime.ops import Add, Clip, Mul, ReduceSum, Requantize, RoundDiv, ShiftRight, Square, Sub
 from toolchain.layers.base import Lowered, LowerRule, Site
+from toolchain.layers.integers import rounded_quotient
 from toolchain.layers.precision import PhasedModule
 from toolchain.quantizers import clipped_straight_through, top_code
 
@@ -97,8 +98,7 @@ class ResidualConnection(PhasedModule):
         wide = x.double()
         dot = (wide * f).sum(axes, keepdim=True) * round(share * unit)
         norm = (wide * wide).sum(axes, keepdim=True).clamp_(min=1)
-        ratio = dot.sign() * torch.floor((dot.abs() + torch.floor(norm / 2)) / norm)
-        projection = torch.floor((ratio * wide + unit // 2) / unit)
+        projection = torch.floor((rounded_quotient(dot, norm) * wide + unit // 2) / unit)
         return x + f - projection.to(x.dtype)
 
     def extra_repr(self) -> str:

@@ -19,12 +19,12 @@ from typing import cast
 
 import numpy as np
 
-from exporters.onnx.graph import FLOAT32, FLOAT32_EXACT, INT32, INT64, UINT8, Form, Graph, wide_carrier
+from exporters.onnx.graph import FLOAT32, INT32, INT64, UINT8, Form, Graph, wide_carrier
 from exporters.onnx.profiles import store_weights
 from exporters.onnx.rules.pool import pad
 from runtime.ir import Node
 from runtime.ops import Conv2d, Dense, Op
-from runtime.types import ZERO, IntArray, Interval, TensorType
+from runtime.types import FLOAT32_EXACT, ZERO, IntArray, Interval, TensorType
 from runtime.weights import Weights
 
 UNSIGNED_SHIFT = 64

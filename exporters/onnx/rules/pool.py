@@ -9,9 +9,7 @@ import numpy as np
 
 from exporters.onnx.graph import (
     FLOAT32,
-    FLOAT32_EXACT,
     FLOAT64,
-    FLOAT64_EXACT,
     INT64,
     MASK,
     UINT8,
@@ -22,7 +20,7 @@ from exporters.onnx.graph import (
 )
 from runtime.ir import Node
 from runtime.ops import MaxPool, Op, ReduceSum, SumPool
-from runtime.types import ZERO
+from runtime.types import FLOAT32_EXACT, FLOAT64_EXACT, ZERO
 
 
 def max_pool(graph: Graph, node: Node) -> tuple[str, Form]:

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from exporters.onnx.graph import (
     FLOAT32,
-    FLOAT32_EXACT,
     FLOAT64,
-    FLOAT64_EXACT,
     INT32,
     INT64,
     UINT8,
@@ -18,11 +16,7 @@ from exporters.onnx.graph import (
 )
 from runtime.ir import Node
 from runtime.ops import FloorSqrt, MatMul, Mul, Op, RoundDiv, Square
-from runtime.types import Interval
-
-SQRT_EXACT = 2**52
-"""Up to here the float64 root of an integer, rounded down, is the integer root: that of ``n * n - 1`` lies
-further below ``n`` than float64 rounds."""
+from runtime.types import FLOAT32_EXACT, FLOAT64_EXACT, SQRT_EXACT, Interval
 
 
 def mul(graph: Graph, node: Node) -> tuple[str, Form]:
