@@ -1,0 +1,116 @@
+"""What follows a layer and is computed with it: a chain of ops that read each element once.
+
+A monotone chain that ends in few levels is a threshold, whatever its ops: requantization to two bits, a
+rising table. Its limits are found by searching the chain itself, so the result is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.ir import Node, Program
+from runtime.ops import Clip, FloorSqrt, Lookup, Not, Op, Requantize, ShiftRight, Square, Threshold
+from runtime.types import IntArray, Interval, TensorType
+
+ELEMENTWISE: tuple[type[Op], ...] = (Threshold, Requantize, ShiftRight, Clip, Lookup, Not, Square, FloorSqrt)
+"""Ops of one operand that treat each element by itself, by its channel at most."""
+
+MAX_LEVELS = 15
+"""Most levels of a chain that becomes thresholds."""
+
+
+def sole_readers(program: Program) -> dict[str, int]:
+    """Index of the node that reads a value, for values read exactly once and not returned."""
+    reads: dict[str, list[int]] = {}
+    for index, node in enumerate(program.nodes):
+        for operand in node.operands:
+            reads.setdefault(operand, []).append(index)
+    return {name: at[0] for name, at in reads.items() if len(at) == 1 and name not in program.outputs}
+
+
+def chain_after(program: Program, index: int, readers: Mapping[str, int]) -> tuple[Node, ...]:
+    """The elementwise nodes behind node ``index``, each the only reader of the one before."""
+    found: list[Node] = []
+    value = program.nodes[index].result
+    while (reader := readers.get(value)) is not None:
+        node = program.nodes[reader]
+        if not isinstance(node.op, ELEMENTWISE):
+            break
+        found.append(node)
+        value = node.result
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """A chain as thresholds: code = number of ``limits`` that a sum has reached.
+
+    ``limits``: (channels, levels); reached from below where ``falling`` (channels,) is False (``>=``), from
+    above where it is True (``<=``).
+    """
+
+    limits: IntArray
+    falling: np.ndarray
+    type: TensorType
+
+
+def _directions(op: Op, channels: int) -> IntArray | None:
+    """+1 where ``op`` never falls, -1 where it never rises, per channel; None if it may do both."""
+    ones = np.ones(channels, np.int64)
+    match op:
+        case Threshold():
+            return op.direction
+        case Requantize():
+            return np.where(op.multiplier < 0, -1, 1)
+        case ShiftRight() | Clip() | FloorSqrt():
+            return ones
+        case Not():
+            return -ones
+        case Lookup():
+            steps = np.diff(op.table, axis=1)
+            rises, falls = (steps >= 0).all(axis=1), (steps <= 0).all(axis=1)
+            return np.where(rises, 1, -1) * ones if (rises | falls).all() else None
+    return None
+
+
+def as_levels(chain: tuple[Node, ...], operand: TensorType, most: int = MAX_LEVELS) -> Levels | None:
+    """The chain on ``operand`` as thresholds, or None where it is none."""
+    if not chain or not operand.shape:
+        return None
+    type_ = chain[-1].type
+    if type_.interval.signed or not 1 <= type_.interval.hi <= most:
+        return None
+    channels = operand.channels
+    direction = np.ones(channels, np.int64)
+    for node in chain:
+        own = _directions(node.op, channels)
+        if own is None:
+            return None
+        direction = direction * own
+    falling = direction < 0
+    levels = type_.interval.hi
+    limits = np.stack([_limit(chain, operand.interval, falling, level) for level in range(1, levels + 1)], axis=1)
+    return Levels(limits, falling, type_)
+
+
+def _limit(chain: tuple[Node, ...], interval: Interval, falling: np.ndarray, level: int) -> IntArray:
+    """Per channel the first sum, on the way up or down, whose code is at least ``level``.
+
+    One past the interval where there is none.
+    """
+    channels = falling.size
+    reached = np.where(falling, interval.lo - 1, interval.hi + 1)  # a sum known to reach, or beyond all
+    missed = np.where(falling, interval.hi + 1, interval.lo - 1)
+    while (open_ := np.abs(reached - missed) > 1).any():
+        middle = np.where(open_, missed + (reached - missed) // 2, reached)
+        inside = np.clip(middle, interval.lo, interval.hi)
+        code = inside[None, :]
+        for node in chain:
+            code = node.op.evaluate(code)
+        good = (code[0] >= level) & (middle == inside)
+        reached = np.where(open_ & good, middle, reached)
+        missed = np.where(open_ & ~good, middle, missed)
+    return reached.reshape(channels)

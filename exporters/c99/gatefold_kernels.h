@@ -1,0 +1,1001 @@
+/* Kernels of the C that Gatefold generates. Freestanding C99: no libc, no heap, no recursion.
+
+   A program's NAME.c defines the sizes below for its target and includes this header once.
+
+   GF_UNIT_BITS   8 or 32: the integer that a row of lanes is made of
+   GF_LANE_BITS   bits that one operation on lanes treats at once: a vector where the compiler has them
+   GF_WORD_BITS   8, 32 or 64: the integer that the channels of one position are packed in
+   GF_BLOCK       outputs whose popcounts are taken side by side: 1, or more where the compiler vectorizes them
+
+   Three forms of a value of shape (channels, rows, columns), b bits an element:
+   integers  [channel][row][column], the smallest integer type
+   lanes     [channel][plane][unit]: bit l of a plane is position l = row * columns + column
+   words     [position][plane][word]: bit c of a plane is channel c
+   Bit i of a sequence is bit i % BITS of its integer i / BITS, whatever the byte order of the machine. */
+#ifndef GATEFOLD_KERNELS_H
+#define GATEFOLD_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if GF_UNIT_BITS == 32
+typedef uint32_t gf_unit;
+#else
+typedef uint8_t gf_unit;
+#endif
+
+/* Thresholds of counters and of sums; sixteen bits where those of all layers fit. */
+#if GF_LIMIT_BITS == 32
+typedef uint32_t gf_limit;
+#else
+typedef uint16_t gf_limit;
+#endif
+#if GF_SUM_BITS == 32
+typedef int32_t gf_sum;
+#else
+typedef int16_t gf_sum;
+#endif
+
+#if GF_WORD_BITS == 64
+typedef uint64_t gf_word;
+#elif GF_WORD_BITS == 32
+typedef uint32_t gf_word;
+#else
+typedef uint8_t gf_word;
+#endif
+
+/* Constants: in the address space of the flash memory where that is not the one of pointers (AVR). */
+#if defined(__AVR__) && defined(__clang__)
+#define GF_FLASH const __attribute__((address_space(1)))
+#else
+#define GF_FLASH const
+#endif
+
+/* One copy of a kernel for all layers: what it costs shows as its own symbol, and its frame counts once. */
+#if defined(__GNUC__)
+#define GF_KERNEL static __attribute__((unused, noinline))
+#define GF_INLINE static inline __attribute__((unused, always_inline))
+#else
+#define GF_KERNEL static inline
+#define GF_INLINE static inline
+#endif
+
+/* gf_lane: as many units as one operation takes. Vectors of GCC and Clang need no intrinsics; any other
+   compiler gets the same program one unit at a time. */
+#if defined(__GNUC__) && GF_LANE_BITS > GF_UNIT_BITS
+typedef gf_unit gf_lane __attribute__((vector_size(GF_LANE_BITS / 8)));
+typedef gf_unit gf_lane_at __attribute__((vector_size(GF_LANE_BITS / 8), aligned(GF_UNIT_BITS / 8), may_alias));
+#define GF_LANE_UNITS (GF_LANE_BITS / GF_UNIT_BITS)
+#else
+typedef gf_unit gf_lane;
+typedef gf_unit gf_lane_at;
+#define GF_LANE_UNITS 1
+#endif
+#define GF_LANE_BITS_USED (GF_LANE_UNITS * GF_UNIT_BITS)
+#define GF_LOAD(unit) (*(const gf_lane_at *)(unit))
+#define GF_LOAD_FLASH(unit) (*(gf_lane_at GF_FLASH *)(unit))
+#define GF_STORE(unit, lane) (*(gf_lane_at *)(unit) = (lane))
+
+/* What every kernel does: shifts that round down, popcounts, single bits. */
+
+GF_INLINE int32_t gf_shift_right(int32_t value, unsigned shift)
+{
+    return value < 0 ? ~(~value >> shift) : value >> shift;
+}
+
+GF_INLINE int64_t gf_shift_right_wide(int64_t value, unsigned shift)
+{
+    return value < 0 ? ~(~value >> shift) : value >> shift;
+}
+
+/* Quotient rounded to the nearest integer, halves away from zero. */
+GF_INLINE int64_t gf_round_div(int64_t a, int64_t b)
+{
+    const int64_t half = b / 2;
+    return a < 0 ? -((half - a) / b) : (a + half) / b;
+}
+
+/* The largest integer whose square is at most `value`. */
+GF_KERNEL uint32_t gf_floor_sqrt(uint64_t value)
+{
+    uint64_t root = 0;
+    for (uint64_t bit = (uint64_t)1 << 62; bit; bit >>= 2) {
+        if (value >= root + bit) {
+            value -= root + bit;
+            root = (root >> 1) + bit;
+        } else
+            root >>= 1;
+    }
+    return (uint32_t)root;
+}
+
+GF_INLINE unsigned gf_popcount(gf_word word)
+{
+#if defined(__POPCNT__) || defined(__AVX512VPOPCNTDQ__) || defined(__aarch64__)
+    return (unsigned)(GF_WORD_BITS == 64 ? __builtin_popcountll(word) : __builtin_popcount((unsigned)word));
+#elif GF_WORD_BITS == 64
+    word -= (word >> 1) & 0x5555555555555555u;
+    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
+    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)((word * 0x0101010101010101u) >> 56);
+#elif GF_WORD_BITS == 32
+    word -= (word >> 1) & 0x55555555u;
+    word = (word & 0x33333333u) + ((word >> 2) & 0x33333333u);
+    word = (word + (word >> 4)) & 0x0f0f0f0fu;
+    return (unsigned)((word * 0x01010101u) >> 24);
+#else
+    word = (gf_word)(word - ((word >> 1) & 0x55u));
+    word = (gf_word)((word & 0x33u) + ((word >> 2) & 0x33u));
+    return (word + (word >> 4)) & 0x0fu;
+#endif
+}
+
+GF_INLINE unsigned gf_unit_bit(const gf_unit *row, size_t lane)
+{
+    return (unsigned)(row[lane / GF_UNIT_BITS] >> (lane % GF_UNIT_BITS)) & 1u;
+}
+
+GF_INLINE unsigned gf_word_bit(const gf_word *words, size_t bit)
+{
+    return (unsigned)(words[bit / GF_WORD_BITS] >> (bit % GF_WORD_BITS)) & 1u;
+}
+
+/* From one form to another. `size`: positions; `units`, `words`: of one plane. */
+
+#define GF_DEFINE_PACKS(NAME, TYPE)                                                                        \
+    GF_KERNEL void gf_lanes_of_##NAME(                                                                     \
+        const TYPE *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)                     \
+    {                                                                                                      \
+        const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;                                     \
+        for (unsigned c = 0; c < channels; c++, in += size)                                                \
+            for (unsigned p = 0; p < planes; p++)                                                          \
+                for (size_t u = 0; u < units; u++) {                                                       \
+                    const size_t first = u * GF_UNIT_BITS;                                                 \
+                    const unsigned count =                                                                 \
+                        size - first < GF_UNIT_BITS ? (unsigned)(size - first) : GF_UNIT_BITS;             \
+                    gf_unit unit = 0;                                                                      \
+                    for (unsigned i = 0; i < count; i++)                                                   \
+                        unit = (gf_unit)(unit | (gf_unit)((gf_unit)((in[first + i] >> p) & 1) << i));      \
+                    *out++ = unit;                                                                         \
+                }                                                                                          \
+    }                                                                                                      \
+    GF_KERNEL void gf_words_of_##NAME(                                                                     \
+        const TYPE *in, gf_word *out, unsigned channels, unsigned planes, size_t size)                     \
+    {                                                                                                      \
+        for (size_t at = 0; at < size; at++)                                                               \
+            for (unsigned p = 0; p < planes; p++)                                                          \
+                for (unsigned c = 0; c < channels; c += GF_WORD_BITS) {                                    \
+                    const unsigned count = channels - c < GF_WORD_BITS ? channels - c : GF_WORD_BITS;      \
+                    gf_word word = 0;                                                                      \
+                    for (unsigned i = 0; i < count; i++)                                                   \
+                        word = (gf_word)(word | (gf_word)((gf_word)((in[(c + i) * size + at] >> p) & 1) << i)); \
+                    *out++ = word;                                                                         \
+                }                                                                                          \
+    }
+
+GF_DEFINE_PACKS(bytes, uint8_t)
+
+GF_KERNEL void gf_bytes_of_lanes(const gf_unit *in, uint8_t *out, unsigned channels, unsigned planes, size_t size)
+{
+    const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    for (unsigned c = 0; c < channels; c++, in += units * planes)
+        for (size_t at = 0; at < size; at++) {
+            unsigned code = 0;
+            for (unsigned p = 0; p < planes; p++)
+                code |= gf_unit_bit(in + p * units, at) << p;
+            *out++ = (uint8_t)code;
+        }
+}
+
+GF_KERNEL void gf_bytes_of_words(const gf_word *in, uint8_t *out, unsigned channels, unsigned planes, size_t size)
+{
+    const size_t words = (channels + GF_WORD_BITS - 1) / GF_WORD_BITS;
+    for (unsigned c = 0; c < channels; c++)
+        for (size_t at = 0; at < size; at++) {
+            unsigned code = 0;
+            for (unsigned p = 0; p < planes; p++)
+                code |= gf_word_bit(in + (at * planes + p) * words, c) << p;
+            *out++ = (uint8_t)code;
+        }
+}
+
+GF_KERNEL void gf_words_of_lanes(const gf_unit *in, gf_word *out, unsigned channels, unsigned planes, size_t size)
+{
+    const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    for (size_t at = 0; at < size; at++)
+        for (unsigned p = 0; p < planes; p++)
+            for (unsigned c = 0; c < channels; c += GF_WORD_BITS) {
+                const unsigned count = channels - c < GF_WORD_BITS ? channels - c : GF_WORD_BITS;
+                const gf_unit *row = in + ((size_t)c * planes + p) * units;
+                gf_word word = 0;
+                for (unsigned i = 0; i < count; i++, row += planes * units)
+                    word = (gf_word)(word | (gf_word)((gf_word)gf_unit_bit(row, at) << i));
+                *out++ = word;
+            }
+}
+
+GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)
+{
+    const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    const size_t words = (channels + GF_WORD_BITS - 1) / GF_WORD_BITS;
+    for (unsigned c = 0; c < channels; c++)
+        for (unsigned p = 0; p < planes; p++)
+            for (size_t u = 0; u < units; u++) {
+                gf_unit unit = 0;
+                for (size_t at = u * GF_UNIT_BITS; at < size && at < (u + 1) * GF_UNIT_BITS; at++)
+                    unit = (gf_unit)(unit
+                                     | (gf_unit)((gf_unit)gf_word_bit(in + (at * planes + p) * words, c)
+                                                 << (at % GF_UNIT_BITS)));
+                *out++ = unit;
+            }
+}
+
+/* Carry-save counters: plane i of `c` holds bit i of one sum a lane. Rows of weight 1 are added sixteen at a
+   time, so that the planes above the fourth see one carry for sixteen rows. Sums are modulo 2 ** bits, and
+   `bits` is at least 5. Three gates for the sum and carry of a full adder are two more than AVX-512 needs. */
+
+#define GF_ADD3(sum, carry, a, b)                                                                          \
+    do {                                                                                                   \
+        const gf_lane gf_either = (a) ^ (b);                                                               \
+        (carry) = ((a) & (b)) | (gf_either & (sum));                                                       \
+        (sum) ^= gf_either;                                                                                \
+    } while (0)
+
+#define GF_ADD4(ones, twos, carry, row, i)                                                                 \
+    do {                                                                                                   \
+        gf_lane gf_low, gf_high;                                                                           \
+        GF_ADD3(ones, gf_low, row(i), row((i) + 1));                                                       \
+        GF_ADD3(ones, gf_high, row((i) + 2), row((i) + 3));                                                \
+        GF_ADD3(twos, carry, gf_low, gf_high);                                                             \
+    } while (0)
+
+#define GF_CARRY(c, bits, from, carry)                                                                     \
+    for (unsigned gf_bit = (from); gf_bit < (bits); gf_bit++) {                                            \
+        const gf_lane gf_old = (c)[gf_bit];                                                                \
+        (c)[gf_bit] = gf_old ^ (carry);                                                                    \
+        (carry) &= gf_old;                                                                                 \
+    }
+
+/* Adds the rows `base + list[i] * scale`, `count` of them. */
+#define GF_DEFINE_ADD_ROWS(NAME, LOAD, ROW_SPACE, LIST_SPACE)                                              \
+    GF_INLINE void NAME(gf_lane_at *c, unsigned bits, ROW_SPACE gf_unit *base, size_t scale,               \
+                        LIST_SPACE uint16_t *list, size_t count)                                           \
+    {                                                                                                      \
+        gf_lane ones = c[0], twos = c[1], fours = c[2], eights = c[3];                                     \
+        for (; count >= 16; count -= 16, list += 16) {                                                     \
+            gf_lane low, high, left, right, carry;                                                         \
+            GF_ADD4(ones, twos, low, GF_ROW_##LOAD, 0);                                                    \
+            GF_ADD4(ones, twos, high, GF_ROW_##LOAD, 4);                                                   \
+            GF_ADD3(fours, left, low, high);                                                               \
+            GF_ADD4(ones, twos, low, GF_ROW_##LOAD, 8);                                                    \
+            GF_ADD4(ones, twos, high, GF_ROW_##LOAD, 12);                                                  \
+            GF_ADD3(fours, right, low, high);                                                              \
+            GF_ADD3(eights, carry, left, right);                                                           \
+            GF_CARRY(c, bits, 4, carry)                                                                    \
+        }                                                                                                  \
+        c[0] = ones;                                                                                       \
+        c[1] = twos;                                                                                       \
+        c[2] = fours;                                                                                      \
+        c[3] = eights;                                                                                     \
+        while (count) {                                                                                    \
+            const gf_lane none = {0};                                                                      \
+            const gf_lane second = count > 1 ? (gf_lane)GF_ROW_##LOAD(1) : none;                           \
+            const gf_lane third = count > 2 ? (gf_lane)GF_ROW_##LOAD(2) : none;                            \
+            gf_lane low, high, carry;                                                                      \
+            ones = c[0];                                                                                   \
+            twos = c[1];                                                                                   \
+            GF_ADD3(ones, low, GF_ROW_##LOAD(0), second);                                                  \
+            high = ones & third;                                                                           \
+            c[0] = ones ^ third;                                                                           \
+            GF_ADD3(twos, carry, low, high);                                                               \
+            c[1] = twos;                                                                                   \
+            GF_CARRY(c, bits, 2, carry)                                                                    \
+            if (count <= 3)                                                                                \
+                break;                                                                                     \
+            count -= 3;                                                                                    \
+            list += 3;                                                                                     \
+        }                                                                                                  \
+    }
+
+#define GF_ROW_RAM(i) GF_LOAD(base + list[i] * scale)
+#define GF_ROW_ROM(i) GF_LOAD_FLASH(base + list[i] * scale)
+GF_DEFINE_ADD_ROWS(gf_add_rows, RAM, const, const)
+GF_DEFINE_ADD_ROWS(gf_add_listed, RAM, const, GF_FLASH)
+GF_DEFINE_ADD_ROWS(gf_add_columns, ROM, GF_FLASH, const)
+
+GF_INLINE void gf_negate(gf_lane_at *c, unsigned bits)
+{
+    for (unsigned i = 0; i < bits; i++)
+        c[i] = ~c[i];
+}
+
+GF_INLINE void gf_double(gf_lane_at *c, unsigned bits)
+{
+    const gf_lane none = {0};
+    for (unsigned i = bits - 1; i; i--)
+        c[i] = c[i - 1];
+    c[0] = none;
+}
+
+/* Appends `start + c * step` for each of `channels` bits c that is set. Returns the end of the list. */
+GF_INLINE uint16_t *gf_list(uint16_t *list, uint8_t GF_FLASH *bits, unsigned channels, unsigned start, unsigned step)
+{
+    for (unsigned c = 0; c < channels; c += 8) {
+        unsigned byte = *bits++;
+        unsigned at = start + c * step;
+#if defined(__GNUC__) && GF_LANE_BITS >= 128
+        while (byte) {
+            *list++ = (uint16_t)(at + (unsigned)__builtin_ctz(byte) * step);
+            byte &= byte - 1;
+        }
+#else
+        for (; byte; byte >>= 1, at += step)
+            if (byte & 1u)
+                *list++ = (uint16_t)at;
+#endif
+    }
+    return list;
+}
+
+/* Bit-sliced layer: lanes are positions. A table holds, for every distinct move of the image that some kernel
+   tap needs, each channel's row moved by that many lanes, without what would come from beyond the left or right
+   border; a weight that is not 0 adds one row of the table to the counters of its output. */
+
+typedef struct {
+    gf_unit GF_FLASH *mask; /* lanes of the image that this move reads, or NULL for all */
+    int16_t first;          /* unit of the image at the start of the row, for the first tile */
+    uint8_t shift;          /* lanes by which the image is moved within a unit */
+} gf_move;
+
+typedef struct {
+    uint16_t channels, planes, taps, outputs, magnitudes;
+    uint16_t bits;       /* of a sum */
+    uint16_t moves, row; /* of the table; units of one of its rows */
+    uint16_t tile, step; /* lanes' blocks of one tile; units from tile to tile */
+    uint16_t units;      /* of a plane of the image */
+    uint16_t positions;  /* of the result */
+    uint16_t levels, codes; /* thresholds of an output; planes of its codes */
+    gf_move GF_FLASH *move;
+    uint16_t GF_FLASH *tap;      /* where the table has each tap's first row */
+    uint8_t GF_FLASH *weights;   /* [output][magnitude][+, -][tap][channel bits], or NULL for lists */
+    uint16_t GF_FLASH *counts;   /* [output][magnitude][+, -]: lengths of the lists that follow each other */
+    uint16_t GF_FLASH *lists;    /* rows of the table */
+    gf_limit GF_FLASH *limits;   /* [output][level] sums to be reached, less the least sum of `bits` bits */
+    uint8_t GF_FLASH *falling;   /* [output]: 1 where a limit is one that must not be reached */
+} gf_lanes_layer;
+
+GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *table, unsigned tile)
+{
+    const unsigned rows = layer->channels, row = layer->row, units = layer->units, planes = layer->planes;
+    for (unsigned m = 0; m < layer->moves; m++) {
+        gf_unit GF_FLASH *mask = layer->move[m].mask;
+        const unsigned shift = layer->move[m].shift;
+        const long first = (long)layer->move[m].first + (long)tile * layer->step;
+        /* units of the row that lie inside the image, with the one behind each */
+        const unsigned begin = first < 0 ? (unsigned)(-first) : 0;
+        const long rest = (long)units - first - (shift ? 1 : 0);
+        unsigned end = rest < 0 ? 0 : (unsigned)rest;
+        if (end > row)
+            end = row;
+        for (unsigned p = 0; p < planes; p++)
+            for (unsigned c = 0; c < rows; c++, table += row) {
+                const gf_unit *source = in + ((size_t)c * planes + p) * units;
+                unsigned u = 0;
+                for (; u < row && u < begin; u++)
+                    table[u] = 0;
+                if (begin && shift && begin <= row && units)
+                    table[begin - 1] =
+                        (gf_unit)((gf_unit)(source[0] & (mask ? mask[0] : (gf_unit)~(gf_unit)0)) << (GF_UNIT_BITS - shift));
+                if (!shift && !mask)
+                    for (; u < end; u++)
+                        table[u] = source[first + (long)u];
+                else if (!shift)
+                    for (; u < end; u++)
+                        table[u] = source[first + (long)u] & mask[first + (long)u];
+                else if (!mask)
+                    for (; u < end; u++)
+                        table[u] = (gf_unit)((source[first + (long)u] >> shift)
+                                             | (gf_unit)(source[first + (long)u + 1] << (GF_UNIT_BITS - shift)));
+                else
+                    for (; u < end; u++)
+                        table[u] = (gf_unit)(((source[first + (long)u] & mask[first + (long)u]) >> shift)
+                                             | (gf_unit)((gf_unit)(source[first + (long)u + 1] & mask[first + (long)u + 1])
+                                                         << (GF_UNIT_BITS - shift)));
+                if (shift && u < row && first + (long)u >= 0 && first + (long)u < (long)units) {
+                    const gf_unit last = source[units - 1];
+                    table[u++] = (gf_unit)((mask ? (gf_unit)(last & mask[units - 1]) : last) >> shift);
+                }
+                for (; u < row; u++)
+                    table[u] = 0;
+            }
+    }
+}
+
+/* Sums of one output over one tile, as `tile` blocks of `bits` planes. */
+GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, const gf_unit *table, uint16_t *list,
+                            uint16_t GF_FLASH *listed, gf_lane_at *counters)
+{
+    const unsigned bits = layer->bits, planes = layer->planes, magnitudes = layer->magnitudes;
+    const unsigned channels = layer->channels, taps = layer->taps, row = layer->row;
+    const size_t plane_units = (size_t)channels * row, bytes = (channels + 7u) / 8u;
+    const gf_lane none = {0};
+    uint8_t GF_FLASH *weights = layer->weights;
+    uint16_t GF_FLASH *counts = layer->counts;
+    if (weights)
+        weights += (size_t)output * magnitudes * 2 * taps * bytes;
+    else
+        counts += (size_t)output * magnitudes * 2;
+    for (unsigned i = 0; i < layer->tile * bits; i++)
+        counters[i] = none;
+    for (unsigned weight = planes + magnitudes - 1; weight--;) {
+        if (weight != planes + magnitudes - 2)
+            for (unsigned block = 0; block < layer->tile; block++)
+                gf_double(counters + block * bits, bits);
+        for (unsigned sign = 0; sign < 2; sign++) {
+            uint16_t GF_FLASH *own = listed;
+            for (unsigned m = 0; m < magnitudes; m++) {
+                const unsigned plane = weight - m;
+                size_t count = 0;
+                if (!weights) {
+                    own += sign ? counts[2 * m] : 0;
+                    count = counts[2 * m + sign];
+                }
+                if (weight >= m && plane < planes) {
+                    const gf_unit *base = table + plane * plane_units;
+                    if (weights) {
+                        uint8_t GF_FLASH *source = weights + (size_t)(2 * m + sign) * taps * bytes;
+                        uint16_t *end = list;
+                        for (unsigned t = 0; t < taps; t++, source += bytes)
+                            end = gf_list(end, source, channels, layer->tap[t], row);
+                        count = (size_t)(end - list);
+                        for (unsigned block = 0; block < layer->tile; block++)
+                            gf_add_rows(counters + block * bits, bits, base + block * GF_LANE_UNITS, 1, list, count);
+                    } else
+                        for (unsigned block = 0; block < layer->tile; block++)
+                            gf_add_listed(counters + block * bits, bits, base + block * GF_LANE_UNITS, 1, own, count);
+                }
+                if (!weights)
+                    own += count + (sign ? 0 : counts[2 * m + 1]);
+            }
+            for (unsigned block = 0; block < layer->tile; block++)
+                gf_negate(counters + block * bits, bits);
+        }
+    }
+}
+
+/* Ones where the counters, as signed numbers, are at least `limit - 2 ** (bits - 1)`. */
+GF_INLINE gf_lane gf_reached(const gf_lane_at *c, unsigned bits, uint32_t limit)
+{
+    const gf_lane none = {0};
+    gf_lane reached = ~none;
+    if (limit >> bits) /* beyond every sum */
+        return none;
+    for (unsigned i = 0; i + 1 < bits; i++)
+        reached = (limit >> i) & 1u ? (gf_lane)(c[i] & reached) : (gf_lane)(c[i] | reached);
+    return (limit >> (bits - 1)) & 1u ? (gf_lane)(~c[bits - 1] & reached) : (gf_lane)(~c[bits - 1] | reached);
+}
+
+/* Adds level `k`, counted from 0, to codes: bit j of a count of ordered levels is the parity of every 2 ** j-th. */
+GF_INLINE void gf_count_level(gf_lane *codes, unsigned planes, unsigned k, gf_lane reached)
+{
+    for (unsigned j = 0; j < planes && ((k + 1u) & ((1u << j) - 1u)) == 0; j++)
+        codes[j] ^= reached;
+}
+
+GF_INLINE void gf_lanes_codes(gf_lanes_layer GF_FLASH *layer, unsigned output, const gf_lane_at *counters,
+                              gf_lane *codes)
+{
+    const gf_lane none = {0};
+    for (unsigned j = 0; j < layer->codes; j++)
+        codes[j] = none;
+    for (unsigned k = 0; k < layer->levels; k++) {
+        gf_lane reached = gf_reached(counters, layer->bits, layer->limits[(size_t)output * layer->levels + k]);
+        if (layer->falling[output])
+            reached = ~reached;
+        gf_count_level(codes, layer->codes, k, reached);
+    }
+}
+
+/* Writes the first `count` units of a block; bits from `last` on in the last of them become 0 unless it is 0. */
+GF_INLINE void gf_store_units(gf_unit *out, gf_lane lane, unsigned count, unsigned last)
+{
+    gf_unit units[GF_LANE_UNITS];
+    GF_STORE(units, lane);
+    for (unsigned u = 0; u < count; u++)
+        out[u] = units[u];
+    if (last)
+        out[count - 1] &= (gf_unit)(((gf_unit)1 << last) - 1);
+}
+
+GF_INLINE size_t gf_listed_entries(gf_lanes_layer GF_FLASH *layer, unsigned output)
+{
+    uint16_t GF_FLASH *counts = layer->counts + (size_t)output * layer->magnitudes * 2;
+    size_t entries = 0;
+    for (unsigned i = 0; i < 2u * layer->magnitudes; i++)
+        entries += counts[i];
+    return entries;
+}
+
+/* A layer with thresholds: from lanes to lanes. `table`, `list`, `counters`: scratch. */
+GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *out, gf_unit *table,
+                            uint16_t *list, gf_lane_at *counters)
+{
+    const unsigned units = (layer->positions + GF_UNIT_BITS - 1u) / GF_UNIT_BITS;
+    for (unsigned tile = 0; tile * layer->step < units; tile++) {
+        uint16_t GF_FLASH *listed = layer->lists;
+        gf_lanes_table(layer, in, table, tile);
+        for (unsigned o = 0; o < layer->outputs; o++) {
+            gf_lanes_sum(layer, o, table, list, listed, counters);
+            if (!layer->weights)
+                listed += gf_listed_entries(layer, o);
+            for (unsigned block = 0; block < layer->tile; block++) {
+                const unsigned first = tile * layer->step + block * GF_LANE_UNITS;
+                gf_lane codes[GF_MAX_CODES];
+                unsigned count = GF_LANE_UNITS, last = 0;
+                if (first >= units)
+                    break;
+                if (units - first <= count) {
+                    count = units - first;
+                    last = layer->positions % GF_UNIT_BITS;
+                }
+                gf_lanes_codes(layer, o, counters + block * layer->bits, codes);
+                for (unsigned j = 0; j < layer->codes; j++)
+                    gf_store_units(out + ((size_t)o * layer->codes + j) * units + first, codes[j], count, last);
+            }
+        }
+    }
+}
+
+/* Sums of one output over one tile as integers, `count` of them. */
+GF_KERNEL void gf_lanes_integers(gf_lanes_layer GF_FLASH *layer, const gf_lane_at *counters, int32_t *sums,
+                                 unsigned count)
+{
+    const unsigned bits = layer->bits;
+    for (unsigned first = 0; first < count; first += GF_LANE_BITS_USED, counters += bits) {
+        const unsigned lanes = count - first < GF_LANE_BITS_USED ? count - first : GF_LANE_BITS_USED;
+        for (unsigned l = 0; l < lanes; l++)
+            sums[first + l] = 0;
+        for (unsigned i = 0; i < bits; i++) {
+            gf_unit units[GF_LANE_UNITS];
+            const int32_t weight = i + 1 < bits ? (int32_t)1 << i : -(int32_t)((uint32_t)1 << i);
+            GF_STORE(units, counters[i]);
+            for (unsigned l = 0; l < lanes; l++)
+                sums[first + l] += (int32_t)((units[l / GF_UNIT_BITS] >> (l % GF_UNIT_BITS)) & 1u) * weight;
+        }
+    }
+}
+
+/* `count` lanes, at most 16, of a row from `lane` on. */
+GF_INLINE uint32_t gf_some_lanes(const gf_unit *row, size_t lane, unsigned count)
+{
+    const gf_unit *at = row + lane / GF_UNIT_BITS;
+    const unsigned shift = lane % GF_UNIT_BITS;
+    uint32_t bits = 0;
+    for (unsigned got = 0; got < shift + count; got += GF_UNIT_BITS)
+        bits |= got < 32 ? (uint32_t)*at++ << got : 0;
+#if GF_UNIT_BITS == 32
+    bits >>= shift;
+    if (shift + count > 32)
+        bits |= row[lane / 32 + 1] << (32 - shift);
+#else
+    bits >>= shift;
+#endif
+    return bits & (((uint32_t)1 << count) - 1);
+}
+
+GF_INLINE void gf_put_lanes(gf_unit *row, size_t lane, unsigned count, uint32_t bits)
+{
+    while (count) {
+        const unsigned shift = lane % GF_UNIT_BITS;
+        const unsigned room = GF_UNIT_BITS - shift < count ? GF_UNIT_BITS - shift : count;
+        gf_unit *at = row + lane / GF_UNIT_BITS;
+        if (!shift)
+            *at = 0;
+        *at = (gf_unit)(*at | (gf_unit)((bits & (((uint32_t)1 << room) - 1)) << shift));
+        bits >>= room;
+        lane += room;
+        count -= room;
+    }
+}
+
+/* Codes of one row of positions, from `lane` on, into the planes of one channel. */
+GF_KERNEL void gf_lanes_row(const uint8_t *codes, gf_unit *out, unsigned planes, size_t units, size_t lane,
+                            unsigned count)
+{
+    for (unsigned p = 0; p < planes; p++, out += units)
+        for (unsigned x = 0; x < count; x += 8) {
+            const unsigned some = count - x < 8 ? count - x : 8;
+            uint32_t bits = 0;
+            for (unsigned i = 0; i < some; i++)
+                bits |= (uint32_t)((codes[x + i] >> p) & 1u) << i;
+            gf_put_lanes(out, lane + x, some, bits);
+        }
+}
+
+/* The larger of two codes in planes of 32-bit chunks, into `a`. */
+GF_INLINE void gf_max_bits(uint32_t *a, const uint32_t *b, unsigned planes)
+{
+    uint32_t larger = 0;
+    for (unsigned p = 0; p < planes; p++)
+        larger = (b[p] & ~a[p]) | (larger & ~(a[p] ^ b[p]));
+    for (unsigned p = 0; p < planes; p++)
+        a[p] = (b[p] & larger) | (a[p] & ~larger);
+}
+
+/* Pooling of lanes: the largest of each 2x2 window, none of which overlap. */
+GF_KERNEL void gf_lanes_pool(const gf_unit *in, gf_unit *out, unsigned channels, unsigned planes, unsigned rows,
+                             unsigned columns)
+{
+    const size_t units = ((size_t)rows * columns + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    const unsigned wide = columns / 2, high = rows / 2;
+    const size_t out_units = ((size_t)wide * high + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    for (unsigned c = 0; c < channels; c++, in += planes * units, out += planes * out_units)
+        for (unsigned y = 0; y < high; y++)
+            for (unsigned x = 0; x < wide; x += 8) {
+                const unsigned count = wide - x < 8 ? wide - x : 8;
+                uint32_t best[8] = {0};
+                for (unsigned r = 0; r < 4; r++) {
+                    uint32_t other[8];
+                    const size_t lane = (size_t)(2 * y + r / 2) * columns + 2u * x;
+                    for (unsigned p = 0; p < planes; p++)
+                        other[p] = gf_some_lanes(in + p * units, lane, 2 * count) >> (r % 2);
+                    gf_max_bits(best, other, planes);
+                }
+                for (unsigned p = 0; p < planes; p++) {
+                    uint32_t bits = best[p] & 0x5555u;
+                    bits = (bits | bits >> 1) & 0x3333u;
+                    bits = (bits | bits >> 2) & 0x0f0fu;
+                    bits = (bits | bits >> 4) & 0x00ffu;
+                    gf_put_lanes(out + p * out_units, (size_t)y * wide + x, count, bits);
+                }
+            }
+}
+
+/* Sum of a channel's codes over all positions. */
+GF_KERNEL void gf_lanes_total(const gf_unit *in, int32_t *sums, unsigned channels, unsigned planes, size_t units)
+{
+    for (unsigned c = 0; c < channels; c++) {
+        uint32_t sum = 0;
+        for (unsigned p = 0; p < planes; p++, in += units)
+            for (size_t u = 0; u < units; u++) {
+#if GF_UNIT_BITS <= GF_WORD_BITS
+                sum += (uint32_t)gf_popcount((gf_word)in[u]) << p;
+#else
+                for (gf_unit unit = in[u]; unit; unit &= (gf_unit)(unit - 1u))
+                    sum += (uint32_t)1 << p;
+#endif
+            }
+        sums[c] = (int32_t)sum;
+    }
+}
+
+/* Windows over an image, for the kernels that go from position to position. */
+
+typedef struct {
+    uint16_t channels, rows, columns; /* of the image */
+    uint16_t planes;
+    uint16_t out_rows, out_columns;
+    uint16_t kernel_rows, kernel_columns;
+    uint16_t stride_rows, stride_columns, padding_rows, padding_columns, dilation_rows, dilation_columns;
+} gf_window;
+
+/* Index of the position that a kernel tap reads, or -1 outside the image. */
+GF_INLINE long gf_tapped(gf_window GF_FLASH *window, unsigned y, unsigned x, unsigned u, unsigned v)
+{
+    const long row = (long)y * window->stride_rows + (long)u * window->dilation_rows - window->padding_rows;
+    const long column = (long)x * window->stride_columns + (long)v * window->dilation_columns - window->padding_columns;
+    if (row < 0 || column < 0 || row >= window->rows || column >= window->columns)
+        return -1;
+    return row * window->columns + column;
+}
+
+/* The words of a window, [plane][tap][word]. */
+GF_KERNEL void gf_patch(gf_window GF_FLASH *window, const gf_word *in, unsigned y, unsigned x, gf_word *patch)
+{
+    const size_t words = (window->channels + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    const size_t taps = (size_t)window->kernel_rows * window->kernel_columns;
+    for (unsigned u = 0; u < window->kernel_rows; u++)
+        for (unsigned v = 0; v < window->kernel_columns; v++, patch += words) {
+            const long at = gf_tapped(window, y, x, u, v);
+            for (unsigned p = 0; p < window->planes; p++)
+                for (size_t w = 0; w < words; w++)
+                    patch[p * taps * words + w] = at < 0 ? 0 : in[((size_t)at * window->planes + p) * words + w];
+        }
+}
+
+/* Layer of popcounts: for sign bits n within masks m, the sum over bits a of the weights is
+   popcount((a ^ n) & m) - popcount(n), whose second term is part of `start`. */
+
+typedef struct {
+    gf_window window;
+    uint16_t outputs, magnitudes, words; /* words of one plane of a window */
+    uint16_t levels, codes;
+    gf_word GF_FLASH *weights; /* [block][word][n, m0, m1 ..][output of the block] */
+    gf_sum GF_FLASH *start;    /* [output] */
+    gf_sum GF_FLASH *limits;   /* [output][level] */
+    uint8_t GF_FLASH *falling; /* [output] */
+} gf_words_layer;
+
+#if defined(__AVX512F__) && defined(__AVX512VPOPCNTDQ__) && GF_BLOCK == 32 && GF_WORD_BITS == 64
+#include <immintrin.h>
+/* Four positions by 32 outputs in 16 registers; each word of a mask is loaded once for all four. */
+GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patches, size_t patch, unsigned block,
+                             int32_t *sums)
+{
+    const unsigned magnitudes = layer->magnitudes, words = layer->words;
+    const size_t step = (size_t)(1u + magnitudes) * GF_BLOCK;
+    __m512i total[GF_POSITIONS][4];
+    for (unsigned q = 0; q < GF_POSITIONS; q++)
+        for (unsigned l = 0; l < 4; l++)
+            total[q][l] = _mm512_setzero_si512();
+    for (unsigned p = 0; p < layer->window.planes; p++)
+        for (unsigned m = 0; m < magnitudes; m++) {
+            const gf_word *at = layer->weights + (size_t)block * words * step;
+            const gf_word *bits = patches + (size_t)p * words;
+            __m512i sum[GF_POSITIONS][4];
+            for (unsigned q = 0; q < GF_POSITIONS; q++)
+                for (unsigned l = 0; l < 4; l++)
+                    sum[q][l] = _mm512_setzero_si512();
+            for (unsigned w = 0; w < words; w++, at += step)
+                for (unsigned l = 0; l < 4; l++) {
+                    const __m512i negative = _mm512_loadu_si512(at + 8 * l);
+                    const __m512i mask = _mm512_loadu_si512(at + (size_t)(1 + m) * GF_BLOCK + 8 * l);
+                    for (unsigned q = 0; q < GF_POSITIONS; q++) {
+                        const __m512i word = _mm512_set1_epi64((long long)bits[q * patch + w]);
+                        const __m512i kept = _mm512_and_si512(_mm512_xor_si512(word, negative), mask);
+                        sum[q][l] = _mm512_add_epi64(sum[q][l], _mm512_popcnt_epi64(kept));
+                    }
+                }
+            for (unsigned q = 0; q < GF_POSITIONS; q++)
+                for (unsigned l = 0; l < 4; l++)
+                    total[q][l] = _mm512_add_epi64(total[q][l], _mm512_slli_epi64(sum[q][l], p + m));
+        }
+    for (unsigned q = 0; q < GF_POSITIONS; q++)
+        for (unsigned l = 0; l < 4; l++) {
+            int64_t wide[8];
+            _mm512_storeu_si512(wide, total[q][l]);
+            for (unsigned i = 0; i < 8; i++) {
+                const unsigned output = block * GF_BLOCK + 8 * l + i;
+                sums[q * GF_BLOCK + 8 * l + i] =
+                    (int32_t)wide[i] + (output < layer->outputs ? layer->start[output] : 0);
+            }
+        }
+}
+#else
+GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patches, size_t patch, unsigned block,
+                             int32_t *sums)
+{
+    const unsigned magnitudes = layer->magnitudes, words = layer->words, planes = layer->window.planes;
+    const size_t step = (size_t)(1u + magnitudes) * GF_BLOCK;
+    for (unsigned q = 0; q < GF_POSITIONS; q++)
+        for (unsigned l = 0; l < GF_BLOCK; l++) {
+            const unsigned output = block * GF_BLOCK + l;
+            int32_t total = output < layer->outputs ? layer->start[output] : 0;
+            for (unsigned m = 0; m < magnitudes; m++)
+                for (unsigned p = 0; p < planes; p++) {
+                    gf_word GF_FLASH *at = layer->weights + (size_t)block * words * step + l;
+                    const gf_word *bits = patches + q * patch + (size_t)p * words;
+                    uint32_t sum = 0;
+                    for (unsigned w = 0; w < words; w++, at += step)
+                        sum += gf_popcount((gf_word)((bits[w] ^ at[0]) & at[(1 + m) * (size_t)GF_BLOCK]));
+                    total += (int32_t)(sum << (p + m));
+                }
+            sums[q * GF_BLOCK + l] = total;
+        }
+}
+#endif
+
+/* A layer with thresholds: from words to words. `patches`: scratch for GF_POSITIONS windows. */
+GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, gf_word *out, gf_word *patches)
+{
+    const unsigned columns = layer->window.out_columns, levels = layer->levels, codes = layer->codes;
+    const size_t positions = (size_t)layer->window.out_rows * columns;
+    const size_t patch = (size_t)layer->window.planes * layer->words;
+    const size_t words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    for (size_t at = 0; at < positions; at += GF_POSITIONS) {
+        const unsigned some = positions - at < GF_POSITIONS ? (unsigned)(positions - at) : GF_POSITIONS;
+        for (unsigned q = 0; q < some; q++) {
+            gf_patch(&layer->window, in, (unsigned)((at + q) / columns), (unsigned)((at + q) % columns), patches + q * patch);
+            for (size_t w = 0; w < words * codes; w++)
+                out[(at + q) * words * codes + w] = 0;
+        }
+        for (unsigned block = 0; block * GF_BLOCK < layer->outputs; block++) {
+            int32_t sums[GF_POSITIONS * GF_BLOCK];
+            gf_words_sums(layer, patches, patch, block, sums);
+            for (unsigned q = 0; q < some; q++)
+                for (unsigned l = 0; l < GF_BLOCK && block * GF_BLOCK + l < layer->outputs; l++) {
+                    const unsigned output = block * GF_BLOCK + l;
+                    const int32_t sum = sums[q * GF_BLOCK + l];
+                    gf_sum GF_FLASH *limits = layer->limits + (size_t)output * levels;
+                    unsigned code = 0;
+                    for (unsigned k = 0; k < levels; k++)
+                        code += layer->falling[output] ? sum <= limits[k] : sum >= limits[k];
+                    for (unsigned j = 0; j < codes; j++)
+                        out[((at + q) * codes + j) * words + output / GF_WORD_BITS] |=
+                            (gf_word)((gf_word)((code >> j) & 1u) << (output % GF_WORD_BITS));
+                }
+        }
+    }
+}
+
+/* Activation-driven layer: lanes are outputs. Each bit of the window that is set adds one row of weights. */
+
+typedef struct {
+    gf_window window;
+    uint16_t outputs, magnitudes, bits, units; /* units of a row of weights */
+    uint16_t levels, codes, capacity;          /* entries of one plane's list */
+    gf_unit GF_FLASH *weights; /* [tap][channel][magnitude][+, -][unit] */
+    gf_unit GF_FLASH *limits;  /* [level][bit][unit], less the least sum of `bits` bits */
+    gf_unit GF_FLASH *falling; /* [unit] */
+} gf_columns_layer;
+
+GF_KERNEL unsigned gf_active(gf_window GF_FLASH *window, const gf_word *in, unsigned y, unsigned x, unsigned plane,
+                             uint16_t *list)
+{
+    const unsigned words = (window->channels + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    uint16_t *end = list;
+    unsigned tap = 0;
+    for (unsigned u = 0; u < window->kernel_rows; u++)
+        for (unsigned v = 0; v < window->kernel_columns; v++, tap += window->channels) {
+            const long at = gf_tapped(window, y, x, u, v);
+            if (at < 0)
+                continue;
+            for (unsigned w = 0; w < words; w++) {
+                gf_word word = in[((size_t)at * window->planes + plane) * words + w];
+                unsigned channel = tap + w * GF_WORD_BITS;
+#if defined(__GNUC__) && GF_WORD_BITS == 64
+                for (; word; word &= word - 1)
+                    *end++ = (uint16_t)(channel + (unsigned)__builtin_ctzll(word));
+#else
+                for (; word; word = (gf_word)(word >> 1), channel++)
+                    if (word & 1u)
+                        *end++ = (uint16_t)channel;
+#endif
+            }
+        }
+    return (unsigned)(end - list);
+}
+
+/* A layer with thresholds: from words to words. `lists`, `counters`: scratch. */
+GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *in, gf_word *out, uint16_t *lists,
+                              gf_lane_at *counters)
+{
+    const unsigned bits = layer->bits, planes = layer->window.planes, magnitudes = layer->magnitudes;
+    const unsigned units = layer->units, codes = layer->codes;
+    const size_t scale = (size_t)2 * magnitudes * units;
+    const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    const gf_lane none = {0};
+    for (unsigned y = 0; y < layer->window.out_rows; y++)
+        for (unsigned x = 0; x < layer->window.out_columns; x++, out += words * codes) {
+            unsigned counts[8];
+            for (unsigned p = 0; p < planes; p++)
+                counts[p] = gf_active(&layer->window, in, y, x, p, lists + (size_t)p * layer->capacity);
+            for (unsigned w = 0; w < words * codes; w++)
+                out[w] = 0;
+            for (unsigned first = 0; first < units; first += GF_LANE_UNITS) {
+                gf_lane code[GF_MAX_CODES];
+                for (unsigned i = 0; i < bits; i++)
+                    counters[i] = none;
+                for (unsigned weight = planes + magnitudes - 1; weight--;) {
+                    if (weight != planes + magnitudes - 2)
+                        gf_double(counters, bits);
+                    for (unsigned sign = 0; sign < 2; sign++) {
+                        for (unsigned m = 0; m < magnitudes; m++)
+                            if (weight >= m && weight - m < planes)
+                                gf_add_columns(counters, bits, layer->weights + (size_t)(2 * m + sign) * units + first,
+                                               scale, lists + (size_t)(weight - m) * layer->capacity, counts[weight - m]);
+                        gf_negate(counters, bits);
+                    }
+                }
+                for (unsigned j = 0; j < codes; j++)
+                    code[j] = none;
+                for (unsigned k = 0; k < layer->levels; k++) {
+                    gf_unit GF_FLASH *limit = layer->limits + (size_t)k * (bits + 1) * units + first;
+                    gf_lane reached = ~none;
+                    for (unsigned i = 0; i < bits; i++, limit += units) {
+                        const gf_lane bit = i + 1 < bits ? (gf_lane)counters[i] : (gf_lane)~counters[i];
+                        const gf_lane wanted = GF_LOAD_FLASH(limit);
+                        reached = (bit & ~wanted) | (reached & ~(bit ^ wanted));
+                    }
+                    reached &= ~GF_LOAD_FLASH(limit); /* beyond every sum */
+                    gf_count_level(code, codes, k, reached ^ GF_LOAD_FLASH(layer->falling + first));
+                }
+                for (unsigned j = 0; j < codes; j++) {
+                    gf_unit some[GF_LANE_UNITS];
+                    GF_STORE(some, code[j]);
+                    for (unsigned i = 0; i < GF_LANE_UNITS; i++) {
+                        const unsigned lane = (first + i) * GF_UNIT_BITS;
+#if GF_UNIT_BITS <= GF_WORD_BITS
+                        if (lane < layer->outputs)
+                            out[j * words + lane / GF_WORD_BITS] |=
+                                (gf_word)((gf_word)some[i] << (lane % GF_WORD_BITS));
+#else
+                        for (unsigned part = 0; part < GF_UNIT_BITS && lane + part < layer->outputs; part += GF_WORD_BITS)
+                            out[j * words + (lane + part) / GF_WORD_BITS] = (gf_word)(some[i] >> part);
+#endif
+                    }
+                }
+            }
+        }
+}
+
+/* Pooling of words: the largest of each window. */
+GF_KERNEL void gf_words_pool(gf_window GF_FLASH *window, const gf_word *in, gf_word *out)
+{
+    const unsigned words = (window->channels + GF_WORD_BITS - 1u) / GF_WORD_BITS, planes = window->planes;
+    for (unsigned y = 0; y < window->out_rows; y++)
+        for (unsigned x = 0; x < window->out_columns; x++, out += planes * words) {
+            for (unsigned w = 0; w < words * planes; w++)
+                out[w] = 0;
+            for (unsigned u = 0; u < window->kernel_rows; u++)
+                for (unsigned v = 0; v < window->kernel_columns; v++) {
+                    const long at = gf_tapped(window, y, x, u, v);
+                    const gf_word *other = in + (size_t)(at < 0 ? 0 : at) * planes * words;
+                    for (unsigned w = 0; at >= 0 && w < words; w++) {
+                        gf_word larger = 0;
+                        for (unsigned p = 0; p < planes; p++) {
+                            const gf_word a = out[p * words + w], b = other[p * words + w];
+                            larger = (gf_word)((b & (gf_word)~a) | (larger & (gf_word)~(a ^ b)));
+                        }
+                        for (unsigned p = 0; p < planes; p++)
+                            out[p * words + w] = (gf_word)((other[p * words + w] & larger)
+                                                           | (out[p * words + w] & (gf_word)~larger));
+                    }
+                }
+        }
+}
+
+/* Layer of plain integers: one row of one output. */
+
+typedef struct {
+    gf_window window;
+    uint16_t outputs, inputs;  /* inputs: channels of a group */
+    uint16_t group;            /* outputs of a group */
+    int8_t GF_FLASH *weights;  /* [output][input][tap] */
+} gf_integer_layer;
+
+#define GF_DEFINE_INTEGER_ROW(NAME, TYPE, SUM)                                                             \
+    GF_KERNEL void NAME(gf_integer_layer GF_FLASH *layer, const TYPE *in, unsigned output, unsigned y, SUM *sums) \
+    {                                                                                                      \
+        gf_window GF_FLASH *window = &layer->window;                                                       \
+        const size_t taps = (size_t)window->kernel_rows * window->kernel_columns;                          \
+        int8_t GF_FLASH *weight = layer->weights + (size_t)output * layer->inputs * taps;                  \
+        in += (size_t)(output / layer->group) * layer->inputs * window->rows * window->columns;            \
+        for (unsigned x = 0; x < window->out_columns; x++)                                                 \
+            sums[x] = 0;                                                                                   \
+        for (unsigned c = 0; c < layer->inputs; c++, in += (size_t)window->rows * window->columns)         \
+            for (unsigned u = 0; u < window->kernel_rows; u++) {                                           \
+                const long row = (long)y * window->stride_rows + (long)u * window->dilation_rows - window->padding_rows; \
+                for (unsigned v = 0; v < window->kernel_columns; v++, weight++) {                          \
+                    const SUM w = *weight;                                                                 \
+                    const long move = (long)v * window->dilation_columns - window->padding_columns;        \
+                    const long stride = window->stride_columns;                                            \
+                    const long from = move < 0 ? (-move + stride - 1) / stride : 0;                        \
+                    const long last = (long)window->columns - 1 - move;                                    \
+                    long to = last < 0 ? 0 : last / stride + 1;                                            \
+                    const long start = row * window->columns + move;                                       \
+                    if (w == 0 || row < 0 || row >= window->rows)                                          \
+                        continue;                                                                          \
+                    if (to > window->out_columns)                                                          \
+                        to = window->out_columns;                                                          \
+                    if (stride == 1)                                                                       \
+                        for (long x = from; x < to; x++)                                                   \
+                            sums[x] += w * (SUM)in[start + x];                                               \
+                    else                                                                                   \
+                        for (long x = from; x < to; x++)                                                   \
+                            sums[x] += w * (SUM)in[start + x * stride];                                      \
+                }                                                                                          \
+            }                                                                                              \
+    }
+
+/* Matrix-vector product of plain integers: one output. */
+#define GF_DEFINE_INTEGER_DOT(NAME, TYPE, SUM)                                                             \
+    GF_KERNEL SUM NAME(int8_t GF_FLASH *weights, const TYPE *in, unsigned inputs)                          \
+    {                                                                                                      \
+        SUM sum = 0;                                                                                       \
+        for (unsigned i = 0; i < inputs; i++)                                                              \
+            sum += (SUM)weights[i] * (SUM)in[i];                                                           \
+        return sum;                                                                                        \
+    }
+
+#endif

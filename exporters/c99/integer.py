@@ -1,0 +1,87 @@
+"""The kernel of plain integers, for wide operands and weights, groups and whatever the others decline."""
+
+from __future__ import annotations
+
+from exporters.c99.forms import Form, c_sum_type, c_type, per
+from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
+from exporters.c99.layer import Layer
+from exporters.c99.targets import Target
+from runtime.errors import ProgramError
+from runtime.types import Interval
+
+
+def sum_type(layer: Layer) -> str:
+    """C type of every partial sum, bias included."""
+    bound = int(abs(layer.codes.astype("int64")).reshape(layer.outputs, -1).sum(axis=1).max())
+    reach = bound * layer.image.interval.magnitude + int(abs(layer.bias).max())
+    return c_sum_type(Interval(-reach, reach))
+
+
+def is_dot(layer: Layer) -> bool:
+    """Whether there is one window, as large as the image."""
+    return layer.positions == 1 and layer.kernel == layer.image.shape[1:] and layer.groups == 1
+
+
+def candidate(layer: Layer, target: Target) -> Candidate:
+    """The kernel for this layer. Raises ProgramError where it exceeds the fields of a descriptor."""
+    if not fits_fields(layer.outputs, *layer.image.shape, *layer.result.shape, *layer.kernel, *layer.padding):
+        raise ProgramError(f"{layer.node.result}: c99 takes at most 65535 channels, rows and columns")
+    sums = sum_type(layer)
+    wide = 2.0 if sums == "int64_t" else 1.0
+    macs = layer.codes[0].size * layer.outputs * layer.positions
+    cost = macs * target.costs.mac * wide + layer.outputs * layer.positions * 4.0
+    in_lanes = layer.levels is not None and layer.result.shape[2] > 1
+    scratch = {} if is_dot(layer) else {"sums": layer.result.shape[2] * int(sums[3:5]) // 8}
+    if in_lanes:
+        scratch["codes"] = layer.result.shape[2]
+    result = Form.LANES if in_lanes else Form.INTEGERS
+    return Candidate(
+        "integers",
+        Form.INTEGERS,
+        result,
+        cost,
+        layer.codes.size,
+        scratch,
+        lambda site: _emit(site, layer, sums, in_lanes),
+    )
+
+
+def _emit(site: Site, layer: Layer, sums: str, in_lanes: bool) -> None:
+    operand = c_type(layer.image.interval)
+    weights = site.constants.add("codes", "int8_t", layer.codes)
+    kind = f"{operand.removesuffix('_t')}_{sums.removesuffix('_t')}"
+    body = site.body
+    if is_dot(layer):
+        inputs = layer.image.size
+        body.line(f"for (unsigned o = 0; o < {layer.outputs}; o++)")
+        dot = f"gf_dot_{kind}({weights} + (size_t)o * {inputs}, {site.operand}, {inputs})"
+        body.line(f"    {site.result}[o] = {site.apply(dot, 'o')};")
+        return
+    name = descriptor(
+        site,
+        "integer",
+        {
+            "window": window(layer),
+            "outputs": layer.outputs,
+            "inputs": layer.codes.shape[1],
+            "group": layer.outputs // layer.groups,
+            "weights": weights,
+        },
+    )
+    _, rows, columns = layer.result.shape
+    with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
+        with body.block(f"for (unsigned y = 0; y < {rows}; y++)"):
+            body.line(f"gf_row_{kind}(&{name}, {site.operand}, o, y, sums);")
+            body.line(f"for (unsigned x = 0; x < {columns}; x++)")
+            if not in_lanes:
+                place = f"(o * (size_t){rows} + y) * {columns} + x"
+                body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
+                return
+            assert layer.levels is not None
+            planes = layer.levels.type.bits
+            units = per(layer.positions, site.target.unit)
+            body.line(f"    {site.scratch['codes']}[x] = {site.apply('sums[x]', 'o')};")
+            body.line(
+                f"gf_lanes_row({site.scratch['codes']}, {site.result} + o * (size_t){planes * units}, "
+                f"{planes}, {units}, y * (size_t){columns}, {columns});"
+            )

@@ -1,0 +1,111 @@
+"""The kernel of popcounts: xor and mask words of a window with words of weights, count bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exporters.c99.forms import Form, bit_rows, per
+from exporters.c99.kernels import Candidate, Site, descriptor, falling_array, fits_fields, window
+from exporters.c99.layer import Layer
+from exporters.c99.targets import Target
+
+LEVEL_COST = 4.0
+"""Instructions for one threshold of one sum and its bits."""
+
+
+def candidate(layer: Layer, target: Target) -> Candidate | None:
+    """The kernel for this layer, or None where a sum exceeds 31 bits."""
+    words = layer.taps * per(layer.image.channels, target.word)
+    blocks = per(layer.outputs, target.block)
+    planes = layer.image.bits
+    bound = (layer.raw.hi - layer.raw.lo) * 2 + abs(layer.bias).max()
+    if not layer.takes_planes or layer.groups != 1 or bound >= 2**30:
+        return None
+    if not fits_fields(words, layer.outputs, *layer.image.shape):
+        return None
+    lanes = blocks * target.block
+    counted = words * planes * layer.magnitudes * target.costs.word + words * planes * 0.5
+    positions = per(layer.positions, target.positions) * target.positions
+    cost = positions * lanes * (counted + LEVEL_COST) + positions * words * planes * 3.0
+    flash = lanes * words * (1 + layer.magnitudes) * target.word // 8 + 4 * layer.outputs
+    scratch = {"patches": target.positions * planes * words * target.word // 8}
+
+    def emit(site: Site) -> None:
+        _emit(site, layer, words, lanes)
+
+    result = Form.INTEGERS if layer.levels is None else Form.WORDS
+    return Candidate("words", Form.WORDS, result, cost, flash, scratch, emit, biased=True)
+
+
+def _weights(layer: Layer, target: Target, lanes: int) -> np.ndarray:
+    """Words [block][word][sign, magnitudes][output of the block]."""
+    negative, magnitudes = layer.planes()
+    planes = np.concatenate([negative[None], magnitudes])  # plane, output, input, rows, columns
+    ordered = planes.reshape(*planes.shape[:3], -1).transpose(1, 3, 0, 2)  # output, tap, plane, input
+    words = bit_rows(ordered, target.word)  # output, tap, plane, word of a tap
+    words = words.transpose(0, 1, 3, 2).reshape(layer.outputs, -1, len(planes))
+    padded = np.zeros((lanes, *words.shape[1:]), words.dtype)
+    padded[: layer.outputs] = words
+    blocks = padded.reshape(-1, target.block, *words.shape[1:])
+    return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
+
+
+def _start(layer: Layer) -> np.ndarray:
+    """What every sum of popcounts starts with: the bias less the bits that signs invert."""
+    negative, magnitudes = layer.planes()
+    inverted = (magnitudes & negative).reshape(layer.magnitudes, layer.outputs, -1).sum(axis=2)
+    weighted = (inverted << np.arange(layer.magnitudes)[:, None]).sum(axis=0)
+    return layer.bias - weighted * ((1 << layer.image.bits) - 1)
+
+
+def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
+    constants = site.constants
+    limits, falling, levels, codes = "NULL", "NULL", 0, 0
+    if layer.levels is not None:
+        sums = layer.sums
+        array = np.clip(layer.levels.limits, sums.lo - 1, sums.hi + 1)
+        limits = constants.add("sum_limits", "gf_sum", array)
+        falling = falling_array(site, layer.levels)
+        levels, codes = array.shape[1], layer.levels.type.bits
+    name = descriptor(
+        site,
+        "words",
+        {
+            "window": window(layer),
+            "outputs": layer.outputs,
+            "magnitudes": layer.magnitudes,
+            "words": words,
+            "levels": levels,
+            "codes": codes,
+            "weights": constants.add("masks", "gf_word", _weights(layer, site.target, lanes)),
+            "start": constants.add("start", "gf_sum", _start(layer)),
+            "limits": limits,
+            "falling": falling,
+        },
+    )
+    patches = site.scratch["patches"]
+    if layer.levels is not None:
+        site.body.line(f"gf_words_run(&{name}, {site.operand}, {site.result}, {patches});")
+        return
+    _emit_sums(site, layer, name, words * layer.image.bits)
+
+
+def _emit_sums(site: Site, layer: Layer, name: str, patch: int) -> None:
+    """Some positions and a block of outputs at a time, sums and what follows them."""
+    body, patches, size = site.body, site.scratch["patches"], layer.positions
+    columns = layer.result.shape[2]
+    with body.block(f"for (size_t at = 0; at < {size}; at += GF_POSITIONS)"):
+        body.line(f"const unsigned some = {size} - at < GF_POSITIONS ? (unsigned)({size} - at) : GF_POSITIONS;")
+        body.lines(
+            "for (unsigned q = 0; q < some; q++)",
+            f"    gf_patch(&{name}.window, {site.operand}, (unsigned)((at + q) / {columns}), "
+            f"(unsigned)((at + q) % {columns}), {patches} + q * {patch});",
+        )
+        with body.block(f"for (unsigned block = 0; block * GF_BLOCK < {layer.outputs}; block++)"):
+            body.line("int32_t sums[GF_POSITIONS * GF_BLOCK];")
+            body.line(f"gf_words_sums(&{name}, {patches}, {patch}, block, sums);")
+            body.line("for (unsigned q = 0; q < some; q++)")
+            with body.block(f"    for (unsigned l = 0; l < GF_BLOCK && block * GF_BLOCK + l < {layer.outputs}; l++)"):
+                body.line("const unsigned o = block * GF_BLOCK + l;")
+                value = site.apply("sums[q * GF_BLOCK + l]", "o")
+                body.line(f"{site.result}[o * (size_t){size} + at + q] = {value};")

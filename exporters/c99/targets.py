@@ -1,0 +1,172 @@
+"""What the generated C is made for: the sizes of its integers, and what each kernel costs there.
+
+To add a target, add a row to ``TARGETS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runtime.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Estimated time of the kernels' inner steps, in instructions of the target or what takes as long.
+
+    ``row``: to add one row of one block of lanes to the counters. ``entry``: to decode one weight or active
+    input to a list entry. ``word``: one xor, and, popcount and addition of a word. ``mac``: one
+    multiply-accumulate on integers.
+    """
+
+    row: float
+    entry: float
+    word: float
+    mac: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of machine.
+
+    ``unit``, ``lane``, ``word``: bits of the integers of ``gatefold_kernels.h``. ``block``, ``positions``:
+    outputs and positions whose popcounts are taken side by side. ``address``: bits of an address; the code
+    of a program, its constants and its arena have to fit. ``table_bytes``: largest table of moved rows that
+    is worth its memory. ``gcc``: flags of GCC and Clang. ``zig``: triple and CPU for ``zig cc``.
+    """
+
+    name: str
+    summary: str
+    unit: int
+    lane: int
+    word: int
+    address: int
+    table_bytes: int
+    costs: Costs
+    block: int = 1
+    positions: int = 1
+    gcc: tuple[str, ...] = ()
+    zig: tuple[str, str] = ("", "")
+    optimize: str = "-O3"
+    embedded: bool = False
+    defines: tuple[str, ...] = field(default=())
+
+    @property
+    def lane_units(self) -> int:
+        """Units of one lane block."""
+        return self.lane // self.unit
+
+    @property
+    def align(self) -> int:
+        """Alignment of the arena and of everything in it, in bytes; values may be of 8 bytes."""
+        return 2 if self.word == 8 else 8
+
+
+def _x86(level: str, lane: int, costs: Costs, *flags: str, block: int = 1, positions: int = 1) -> Target:
+    name = f"x86-64-{level}"
+    return Target(
+        name,
+        f"x86-64 processors of level {level[1:]}: vectors of {lane} bits",
+        unit=8,
+        lane=lane,
+        word=64,
+        address=64,
+        table_bytes=20 * 1024,
+        costs=costs,
+        block=block,
+        positions=positions,
+        gcc=(f"-march={name}", *flags),
+        zig=("x86_64-linux-gnu", f"x86_64_{level}"),
+    )
+
+
+def _mcu(name: str, summary: str, cpu: tuple[str, str], costs: Costs, *gcc: str) -> Target:
+    return Target(
+        name,
+        summary,
+        unit=32,
+        lane=32,
+        word=32,
+        address=32,
+        table_bytes=2 * 1024,
+        costs=costs,
+        gcc=gcc,
+        zig=cpu,
+        optimize="-Os",
+        embedded=True,
+    )
+
+
+_THUMB = "thumb-freestanding-eabi"
+
+_ROWS = (
+    _x86("v2", 128, Costs(row=8, entry=2.5, word=5, mac=0.9)),
+    _x86("v3", 256, Costs(row=8, entry=2.5, word=5, mac=0.5)),
+    _x86(
+        "v4",
+        512,
+        Costs(row=4, entry=2.5, word=0.4, mac=0.3),
+        "-mprefer-vector-width=512",
+        "-mavx512vpopcntdq",
+        block=32,
+        positions=4,
+    ),
+    Target(
+        "arm64",
+        "64-bit Arm processors with Neon",
+        unit=8,
+        lane=128,
+        word=64,
+        address=64,
+        table_bytes=20 * 1024,
+        costs=Costs(row=8, entry=2.5, word=7, mac=0.6),
+        gcc=("-march=armv8-a",),
+        zig=("aarch64-linux-gnu", "generic"),
+    ),
+    _mcu("cortex-m0plus", "Arm Cortex-M0+", (_THUMB, "cortex_m0plus"), Costs(14, 7, 24, 8), "-mcpu=cortex-m0plus", "-mthumb"),
+    _mcu("cortex-m3", "Arm Cortex-M3", (_THUMB, "cortex_m3"), Costs(10, 6, 20, 7), "-mcpu=cortex-m3", "-mthumb"),
+    _mcu("cortex-m4", "Arm Cortex-M4", (_THUMB, "cortex_m4"), Costs(10, 6, 20, 6), "-mcpu=cortex-m4", "-mthumb"),
+    _mcu("cortex-m7", "Arm Cortex-M7", (_THUMB, "cortex_m7"), Costs(10, 6, 20, 6), "-mcpu=cortex-m7", "-mthumb"),
+    _mcu(
+        "rv32imc",
+        "32-bit RISC-V with multiplication and compressed instructions",
+        ("riscv32-freestanding-none", "generic_rv32+m+c"),
+        Costs(10, 6, 22, 7),
+        "-march=rv32imc",
+        "-mabi=ilp32",
+    ),
+    _mcu(
+        "rv32ec",
+        "32-bit RISC-V with 16 registers and no multiplication",
+        ("riscv32-freestanding-none", "generic_rv32-i+e+c"),
+        Costs(14, 7, 26, 40),
+        "-march=rv32ec",
+        "-mabi=ilp32e",
+    ),
+    Target(
+        "avr",
+        "8-bit AVR: sized, not run",
+        unit=8,
+        lane=8,
+        word=8,
+        address=16,
+        table_bytes=512,
+        costs=Costs(row=18, entry=10, word=12, mac=30),
+        gcc=("-mmcu=atmega328p",),
+        zig=("avr-freestanding-eabi", "atmega328p"),
+        optimize="-Os",
+        embedded=True,
+    ),
+)
+
+TARGETS: dict[str, Target] = {row.name: row for row in _ROWS}
+"""Every target by name."""
+
+DEFAULT = "x86-64-v3"
+
+
+def find_target(name: str) -> Target:
+    """The target of that name. Raises InputError listing the known ones."""
+    if name not in TARGETS:
+        raise InputError(f"target must be one of {', '.join(TARGETS)}, not {name!r:.80}")
+    return TARGETS[name]
