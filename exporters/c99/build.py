@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -148,7 +149,7 @@ def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 def _kernels_used(text: str) -> tuple[str, ...]:
     known = ("gf_lanes_run", "gf_columns_run", "gf_words_run", "gf_lanes_sum", "gf_lanes_integers")
-    known += ("gf_words_sums", "gf_patch", "gf_row_", "gf_dot_", "gf_lanes_row", "gf_lanes_pool", "gf_words_pool")
+    known += ("gf_words_sums", "gf_patch", "gf_rows_", "gf_dot_", "gf_lanes_row", "gf_lanes_pool", "gf_words_pool")
     known += ("gf_lanes_total", "gf_lanes_of_bytes", "gf_words_of_bytes", "gf_bytes_of_lanes")
     known += ("gf_bytes_of_words", "gf_words_of_lanes", "gf_lanes_of_words", "gf_floor_sqrt", "gf_round_div")
     return tuple(name for name in known if name in text)
@@ -175,7 +176,7 @@ def _call(plan: Plan, number: int, step: Step, name: str, inputs: tuple[Port, ..
     for scratch, size in step.scratch.items():
         if size:
             place = plan.offsets[f"{number}.{scratch}"]
-            arguments.append(f"({scratch_type(step, scratch)} *)(void *)(memory + {place})")
+            arguments.append(f"({scratch_type(step, scratch, plan.target)} *)(void *)(memory + {place})")
     return f"{name}({', '.join(arguments)});"
 
 
@@ -276,10 +277,9 @@ def _source(
     out = Emitter()
     out.lines(*_banner(program, "Code"))
     out.lines(f'#include "{prefix}.h"', f'#include "{prefix}_weights.h"', "")
-    for name, kind, operand, sums in _integer_kernels(body):
-        out.line(f"GF_DEFINE_INTEGER_{kind}({name}, {operand}, {sums})")
-    out.lines("", "#ifdef GF_PROFILE", "volatile uint32_t gf_step;")
-    out.lines("#define GF_STEP(number) (gf_step = (number))", "#else")
+    out.lines(*_integer_kernels(body))
+    out.lines("", "#if defined(GF_STEP) /* a profiler's own */", "#elif defined(GF_PROFILE)")
+    out.lines("volatile uint32_t gf_step;", "#define GF_STEP(number) (gf_step = (number))", "#else")
     out.lines("#define GF_STEP(number) ((void)0)", "#endif", "")
     out.lines(*body.splitlines())
     with out.block(_signature(prefix, inputs, outputs) + "\n"):
@@ -294,15 +294,12 @@ def _source(
     return out.text()
 
 
-def _integer_kernels(body: str) -> Iterator[tuple[str, str, str, str]]:
-    """Kernels on plain integers that the body calls: name, kind, operand type, sum type."""
-    for bits in (8, 16, 32, 64):
-        for sign in ("u", ""):
-            for wide in (32, 64):
-                for kind, stem in (("ROW", "gf_row"), ("DOT", "gf_dot")):
-                    name = f"{stem}_{sign}int{bits}_int{wide}"
-                    if f"{name}(" in body:
-                        yield name, kind, f"{sign}int{bits}_t", f"int{wide}_t"
+def _integer_kernels(body: str) -> Iterator[str]:
+    """Definitions of the kernels on plain integers that the body calls."""
+    for name in dict.fromkeys(re.findall(r"gf_rows_[a-z0-9_]*?(?=_taps\()", body)):
+        yield f"GF_DEFINE_INTEGER_ROWS({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
+    for name in dict.fromkeys(re.findall(r"gf_dot_[a-z0-9_]*(?=\()", body)):
+        yield f"GF_DEFINE_INTEGER_DOT({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
 
 
 def _emit_checks(

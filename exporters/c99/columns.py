@@ -6,6 +6,7 @@ import numpy as np
 
 from exporters.c99.forms import Form, bit_rows, per
 from exporters.c99.kernels import (
+    LIST_SLACK,
     Candidate,
     Site,
     counter_bits,
@@ -42,7 +43,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     rows = active * 2 * layer.magnitudes * blocks
     cost = layer.positions * (rows * target.costs.row + active * target.costs.entry + inputs * planes * 0.5)
     flash = inputs * layer.magnitudes * 2 * units * target.unit // 8
-    scratch = {"lists": 2 * inputs * planes, "counters": bits * target.lane // 8}
+    scratch = {"lists": 2 * (inputs * planes + LIST_SLACK), "counters": bits * target.lane // 8}
 
     def emit(site: Site) -> None:
         _emit(site, layer, bits, units)
@@ -61,7 +62,9 @@ def _emit(site: Site, layer: Layer, bits: int, units: int) -> None:
     assert layer.levels is not None
     constants, unit = site.constants, site.target.unit
     signed = layer.signed_planes().reshape(layer.magnitudes, 2, layer.outputs, layer.image.channels, -1)
-    weights = constants.add("columns", "gf_unit", _rows(signed.transpose(4, 3, 0, 1, 2), unit, units))
+    rows = _rows(signed.transpose(0, 1, 4, 3, 2), unit, units)  # magnitude, sign, tap, channel, unit
+    blocks = np.moveaxis(rows.reshape(*rows.shape[:-1], -1, site.target.lane_units), -2, 0)
+    weights = constants.add("columns", "gf_unit", blocks)
     limits = counter_limits(layer.levels, layer.bias, layer.raw, bits).T  # level, output
     lanes = np.zeros((limits.shape[0], bits + 1, units * unit), np.uint8)
     lanes[:, bits] = 1  # lanes of no output reach nothing

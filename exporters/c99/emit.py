@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from exporters.c99.chains import emit_chain
 from exporters.c99.constants import Constants
 from exporters.c99.forms import Form, c_type, per, positions
+from exporters.c99.integer import row_type, sum_type
 from exporters.c99.kernels import Site
 from exporters.c99.loops import LOOPS, Loop, emit_identity
 from exporters.c99.plan import Plan, Step
+from exporters.c99.targets import Target
 from exporters.emitter import Emitter
 from runtime.ir import Node
 from runtime.ops import And, MaxPool, Not, Op, Or, Select, Xor
@@ -22,9 +24,10 @@ SCRATCH_TYPES = {
     "lists": "uint16_t",
     "counters": "gf_lane_at",
     "codes": "uint8_t",
+    "pooled": "gf_unit",
     "patches": "gf_word",
 }
-"""C types of scratch by name; ``sums`` are int32_t or int64_t."""
+"""C types of scratch by name; ``sums`` and ``rows`` depend on the layer."""
 
 CONVERSIONS = {
     (Form.INTEGERS, Form.LANES): "gf_lanes_of_bytes",
@@ -61,17 +64,14 @@ class Context:
         return lambda value, channel: f"{name}({value}, {channel})"
 
 
-def scratch_type(step: Step, name: str) -> str:
+def scratch_type(step: Step, name: str, target: Target) -> str:
     """C type of a scratch buffer."""
-    if name == "sums":
-        wide = step.candidate is not None and step.candidate.kernel == "integers" and _sum_bytes(step) == 8
-        return "int64_t" if wide else "int32_t"
-    return SCRATCH_TYPES[name]
-
-
-def _sum_bytes(step: Step) -> int:
-    assert step.layer is not None
-    return step.scratch["sums"] // step.layer.result.shape[2]
+    if name in SCRATCH_TYPES:
+        return SCRATCH_TYPES[name]
+    if step.layer is None or step.candidate is None or step.candidate.kernel != "integers":
+        return "int32_t"
+    sums = sum_type(step.layer)
+    return sums if name == "sums" else row_type(step.layer, target, sums)
 
 
 def emit_layer(step: Step, at: Context) -> None:
@@ -221,7 +221,7 @@ def emit_step(number: int, step: Step, plan: Plan, constants: Constants, file: E
     EMITTERS[step.kind](step, Context(plan, constants, file, body, name))
     parameters = [f"const {plan.stored[key].c_type} *in{i}" for i, key in enumerate(step.reads)]
     parameters.append(f"{plan.stored[step.result].c_type} *out")
-    parameters += [f"{scratch_type(step, n)} *{n}" for n, size in step.scratch.items() if size]
+    parameters += [f"{scratch_type(step, n, plan.target)} *{n}" for n, size in step.scratch.items() if size]
     with file.block(f"static void {name}({', '.join(parameters)})"):
         file.lines(*body.text().splitlines())
     file.line()

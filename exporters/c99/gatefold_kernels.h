@@ -232,7 +232,7 @@ GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned chann
 
 /* Carry-save counters: plane i of `c` holds bit i of one sum a lane. Rows of weight 1 are added sixteen at a
    time, so that the planes above the fourth see one carry for sixteen rows. Sums are modulo 2 ** bits, and
-   `bits` is at least 5. Three gates for the sum and carry of a full adder are two more than AVX-512 needs. */
+   `bits` is at least 6. Three gates for the sum and carry of a full adder are two more than AVX-512 needs. */
 
 #define GF_ADD3(sum, carry, a, b)                                                                          \
     do {                                                                                                   \
@@ -256,21 +256,47 @@ GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned chann
         (carry) &= gf_old;                                                                                 \
     }
 
+/* Sixteen rows into the four lowest planes; what goes on is `carry`. */
+#define GF_ADD16(carry, row, i)                                                                            \
+    do {                                                                                                   \
+        gf_lane gf_first, gf_second, gf_left, gf_right;                                                    \
+        GF_ADD4(ones, twos, gf_first, row, i);                                                             \
+        GF_ADD4(ones, twos, gf_second, row, (i) + 4);                                                      \
+        GF_ADD3(fours, gf_left, gf_first, gf_second);                                                      \
+        GF_ADD4(ones, twos, gf_first, row, (i) + 8);                                                       \
+        GF_ADD4(ones, twos, gf_second, row, (i) + 12);                                                     \
+        GF_ADD3(fours, gf_right, gf_first, gf_second);                                                     \
+        GF_ADD3(eights, carry, gf_left, gf_right);                                                         \
+    } while (0)
+
+#if GF_LANE_BITS >= 128
+/* Vectors: 32 rows for one carry. */
+#define GF_ADD_MANY(row)                                                                                   \
+    for (; count >= 32; count -= 32, list += 32) {                                                         \
+        gf_lane carry, other, sixteens = c[4];                                                             \
+        GF_ADD16(carry, row, 0);                                                                           \
+        GF_ADD16(other, row, 16);                                                                          \
+        {                                                                                                  \
+            gf_lane both;                                                                                  \
+            GF_ADD3(sixteens, both, carry, other);                                                         \
+            c[4] = sixteens;                                                                               \
+            GF_CARRY(c, bits, 5, both)                                                                     \
+        }                                                                                                  \
+    }
+#else
+#define GF_ADD_MANY(row)
+#endif
+
 /* Adds the rows `base + list[i] * scale`, `count` of them. */
 #define GF_DEFINE_ADD_ROWS(NAME, LOAD, ROW_SPACE, LIST_SPACE)                                              \
     GF_INLINE void NAME(gf_lane_at *c, unsigned bits, ROW_SPACE gf_unit *base, size_t scale,               \
                         LIST_SPACE uint16_t *list, size_t count)                                           \
     {                                                                                                      \
         gf_lane ones = c[0], twos = c[1], fours = c[2], eights = c[3];                                     \
+        GF_ADD_MANY(GF_ROW_##LOAD)                                                                         \
         for (; count >= 16; count -= 16, list += 16) {                                                     \
-            gf_lane low, high, left, right, carry;                                                         \
-            GF_ADD4(ones, twos, low, GF_ROW_##LOAD, 0);                                                    \
-            GF_ADD4(ones, twos, high, GF_ROW_##LOAD, 4);                                                   \
-            GF_ADD3(fours, left, low, high);                                                               \
-            GF_ADD4(ones, twos, low, GF_ROW_##LOAD, 8);                                                    \
-            GF_ADD4(ones, twos, high, GF_ROW_##LOAD, 12);                                                  \
-            GF_ADD3(fours, right, low, high);                                                              \
-            GF_ADD3(eights, carry, left, right);                                                           \
+            gf_lane carry;                                                                                 \
+            GF_ADD16(carry, GF_ROW_##LOAD, 0);                                                             \
             GF_CARRY(c, bits, 4, carry)                                                                    \
         }                                                                                                  \
         c[0] = ones;                                                                                       \
@@ -317,17 +343,77 @@ GF_INLINE void gf_double(gf_lane_at *c, unsigned bits)
     c[0] = none;
 }
 
-/* Appends `start + c * step` for each of `channels` bits c that is set. Returns the end of the list. */
+#if defined(__GNUC__) && GF_LANE_BITS >= 128
+/* Places of the bits that are set in every byte, so that lists grow without a branch on each bit. */
+typedef uint16_t gf_eight __attribute__((vector_size(16)));
+typedef uint16_t gf_eight_at __attribute__((vector_size(16), aligned(2), may_alias));
+static const uint16_t gf_set_bits[256][8] = {
+    {0,0,0,0,0,0,0,0}, {0,0,0,0,0,0,0,0}, {1,0,0,0,0,0,0,0}, {0,1,0,0,0,0,0,0}, {2,0,0,0,0,0,0,0},
+    {0,2,0,0,0,0,0,0}, {1,2,0,0,0,0,0,0}, {0,1,2,0,0,0,0,0}, {3,0,0,0,0,0,0,0}, {0,3,0,0,0,0,0,0},
+    {1,3,0,0,0,0,0,0}, {0,1,3,0,0,0,0,0}, {2,3,0,0,0,0,0,0}, {0,2,3,0,0,0,0,0}, {1,2,3,0,0,0,0,0},
+    {0,1,2,3,0,0,0,0}, {4,0,0,0,0,0,0,0}, {0,4,0,0,0,0,0,0}, {1,4,0,0,0,0,0,0}, {0,1,4,0,0,0,0,0},
+    {2,4,0,0,0,0,0,0}, {0,2,4,0,0,0,0,0}, {1,2,4,0,0,0,0,0}, {0,1,2,4,0,0,0,0}, {3,4,0,0,0,0,0,0},
+    {0,3,4,0,0,0,0,0}, {1,3,4,0,0,0,0,0}, {0,1,3,4,0,0,0,0}, {2,3,4,0,0,0,0,0}, {0,2,3,4,0,0,0,0},
+    {1,2,3,4,0,0,0,0}, {0,1,2,3,4,0,0,0}, {5,0,0,0,0,0,0,0}, {0,5,0,0,0,0,0,0}, {1,5,0,0,0,0,0,0},
+    {0,1,5,0,0,0,0,0}, {2,5,0,0,0,0,0,0}, {0,2,5,0,0,0,0,0}, {1,2,5,0,0,0,0,0}, {0,1,2,5,0,0,0,0},
+    {3,5,0,0,0,0,0,0}, {0,3,5,0,0,0,0,0}, {1,3,5,0,0,0,0,0}, {0,1,3,5,0,0,0,0}, {2,3,5,0,0,0,0,0},
+    {0,2,3,5,0,0,0,0}, {1,2,3,5,0,0,0,0}, {0,1,2,3,5,0,0,0}, {4,5,0,0,0,0,0,0}, {0,4,5,0,0,0,0,0},
+    {1,4,5,0,0,0,0,0}, {0,1,4,5,0,0,0,0}, {2,4,5,0,0,0,0,0}, {0,2,4,5,0,0,0,0}, {1,2,4,5,0,0,0,0},
+    {0,1,2,4,5,0,0,0}, {3,4,5,0,0,0,0,0}, {0,3,4,5,0,0,0,0}, {1,3,4,5,0,0,0,0}, {0,1,3,4,5,0,0,0},
+    {2,3,4,5,0,0,0,0}, {0,2,3,4,5,0,0,0}, {1,2,3,4,5,0,0,0}, {0,1,2,3,4,5,0,0}, {6,0,0,0,0,0,0,0},
+    {0,6,0,0,0,0,0,0}, {1,6,0,0,0,0,0,0}, {0,1,6,0,0,0,0,0}, {2,6,0,0,0,0,0,0}, {0,2,6,0,0,0,0,0},
+    {1,2,6,0,0,0,0,0}, {0,1,2,6,0,0,0,0}, {3,6,0,0,0,0,0,0}, {0,3,6,0,0,0,0,0}, {1,3,6,0,0,0,0,0},
+    {0,1,3,6,0,0,0,0}, {2,3,6,0,0,0,0,0}, {0,2,3,6,0,0,0,0}, {1,2,3,6,0,0,0,0}, {0,1,2,3,6,0,0,0},
+    {4,6,0,0,0,0,0,0}, {0,4,6,0,0,0,0,0}, {1,4,6,0,0,0,0,0}, {0,1,4,6,0,0,0,0}, {2,4,6,0,0,0,0,0},
+    {0,2,4,6,0,0,0,0}, {1,2,4,6,0,0,0,0}, {0,1,2,4,6,0,0,0}, {3,4,6,0,0,0,0,0}, {0,3,4,6,0,0,0,0},
+    {1,3,4,6,0,0,0,0}, {0,1,3,4,6,0,0,0}, {2,3,4,6,0,0,0,0}, {0,2,3,4,6,0,0,0}, {1,2,3,4,6,0,0,0},
+    {0,1,2,3,4,6,0,0}, {5,6,0,0,0,0,0,0}, {0,5,6,0,0,0,0,0}, {1,5,6,0,0,0,0,0}, {0,1,5,6,0,0,0,0},
+    {2,5,6,0,0,0,0,0}, {0,2,5,6,0,0,0,0}, {1,2,5,6,0,0,0,0}, {0,1,2,5,6,0,0,0}, {3,5,6,0,0,0,0,0},
+    {0,3,5,6,0,0,0,0}, {1,3,5,6,0,0,0,0}, {0,1,3,5,6,0,0,0}, {2,3,5,6,0,0,0,0}, {0,2,3,5,6,0,0,0},
+    {1,2,3,5,6,0,0,0}, {0,1,2,3,5,6,0,0}, {4,5,6,0,0,0,0,0}, {0,4,5,6,0,0,0,0}, {1,4,5,6,0,0,0,0},
+    {0,1,4,5,6,0,0,0}, {2,4,5,6,0,0,0,0}, {0,2,4,5,6,0,0,0}, {1,2,4,5,6,0,0,0}, {0,1,2,4,5,6,0,0},
+    {3,4,5,6,0,0,0,0}, {0,3,4,5,6,0,0,0}, {1,3,4,5,6,0,0,0}, {0,1,3,4,5,6,0,0}, {2,3,4,5,6,0,0,0},
+    {0,2,3,4,5,6,0,0}, {1,2,3,4,5,6,0,0}, {0,1,2,3,4,5,6,0}, {7,0,0,0,0,0,0,0}, {0,7,0,0,0,0,0,0},
+    {1,7,0,0,0,0,0,0}, {0,1,7,0,0,0,0,0}, {2,7,0,0,0,0,0,0}, {0,2,7,0,0,0,0,0}, {1,2,7,0,0,0,0,0},
+    {0,1,2,7,0,0,0,0}, {3,7,0,0,0,0,0,0}, {0,3,7,0,0,0,0,0}, {1,3,7,0,0,0,0,0}, {0,1,3,7,0,0,0,0},
+    {2,3,7,0,0,0,0,0}, {0,2,3,7,0,0,0,0}, {1,2,3,7,0,0,0,0}, {0,1,2,3,7,0,0,0}, {4,7,0,0,0,0,0,0},
+    {0,4,7,0,0,0,0,0}, {1,4,7,0,0,0,0,0}, {0,1,4,7,0,0,0,0}, {2,4,7,0,0,0,0,0}, {0,2,4,7,0,0,0,0},
+    {1,2,4,7,0,0,0,0}, {0,1,2,4,7,0,0,0}, {3,4,7,0,0,0,0,0}, {0,3,4,7,0,0,0,0}, {1,3,4,7,0,0,0,0},
+    {0,1,3,4,7,0,0,0}, {2,3,4,7,0,0,0,0}, {0,2,3,4,7,0,0,0}, {1,2,3,4,7,0,0,0}, {0,1,2,3,4,7,0,0},
+    {5,7,0,0,0,0,0,0}, {0,5,7,0,0,0,0,0}, {1,5,7,0,0,0,0,0}, {0,1,5,7,0,0,0,0}, {2,5,7,0,0,0,0,0},
+    {0,2,5,7,0,0,0,0}, {1,2,5,7,0,0,0,0}, {0,1,2,5,7,0,0,0}, {3,5,7,0,0,0,0,0}, {0,3,5,7,0,0,0,0},
+    {1,3,5,7,0,0,0,0}, {0,1,3,5,7,0,0,0}, {2,3,5,7,0,0,0,0}, {0,2,3,5,7,0,0,0}, {1,2,3,5,7,0,0,0},
+    {0,1,2,3,5,7,0,0}, {4,5,7,0,0,0,0,0}, {0,4,5,7,0,0,0,0}, {1,4,5,7,0,0,0,0}, {0,1,4,5,7,0,0,0},
+    {2,4,5,7,0,0,0,0}, {0,2,4,5,7,0,0,0}, {1,2,4,5,7,0,0,0}, {0,1,2,4,5,7,0,0}, {3,4,5,7,0,0,0,0},
+    {0,3,4,5,7,0,0,0}, {1,3,4,5,7,0,0,0}, {0,1,3,4,5,7,0,0}, {2,3,4,5,7,0,0,0}, {0,2,3,4,5,7,0,0},
+    {1,2,3,4,5,7,0,0}, {0,1,2,3,4,5,7,0}, {6,7,0,0,0,0,0,0}, {0,6,7,0,0,0,0,0}, {1,6,7,0,0,0,0,0},
+    {0,1,6,7,0,0,0,0}, {2,6,7,0,0,0,0,0}, {0,2,6,7,0,0,0,0}, {1,2,6,7,0,0,0,0}, {0,1,2,6,7,0,0,0},
+    {3,6,7,0,0,0,0,0}, {0,3,6,7,0,0,0,0}, {1,3,6,7,0,0,0,0}, {0,1,3,6,7,0,0,0}, {2,3,6,7,0,0,0,0},
+    {0,2,3,6,7,0,0,0}, {1,2,3,6,7,0,0,0}, {0,1,2,3,6,7,0,0}, {4,6,7,0,0,0,0,0}, {0,4,6,7,0,0,0,0},
+    {1,4,6,7,0,0,0,0}, {0,1,4,6,7,0,0,0}, {2,4,6,7,0,0,0,0}, {0,2,4,6,7,0,0,0}, {1,2,4,6,7,0,0,0},
+    {0,1,2,4,6,7,0,0}, {3,4,6,7,0,0,0,0}, {0,3,4,6,7,0,0,0}, {1,3,4,6,7,0,0,0}, {0,1,3,4,6,7,0,0},
+    {2,3,4,6,7,0,0,0}, {0,2,3,4,6,7,0,0}, {1,2,3,4,6,7,0,0}, {0,1,2,3,4,6,7,0}, {5,6,7,0,0,0,0,0},
+    {0,5,6,7,0,0,0,0}, {1,5,6,7,0,0,0,0}, {0,1,5,6,7,0,0,0}, {2,5,6,7,0,0,0,0}, {0,2,5,6,7,0,0,0},
+    {1,2,5,6,7,0,0,0}, {0,1,2,5,6,7,0,0}, {3,5,6,7,0,0,0,0}, {0,3,5,6,7,0,0,0}, {1,3,5,6,7,0,0,0},
+    {0,1,3,5,6,7,0,0}, {2,3,5,6,7,0,0,0}, {0,2,3,5,6,7,0,0}, {1,2,3,5,6,7,0,0}, {0,1,2,3,5,6,7,0},
+    {4,5,6,7,0,0,0,0}, {0,4,5,6,7,0,0,0}, {1,4,5,6,7,0,0,0}, {0,1,4,5,6,7,0,0}, {2,4,5,6,7,0,0,0},
+    {0,2,4,5,6,7,0,0}, {1,2,4,5,6,7,0,0}, {0,1,2,4,5,6,7,0}, {3,4,5,6,7,0,0,0}, {0,3,4,5,6,7,0,0},
+    {1,3,4,5,6,7,0,0}, {0,1,3,4,5,6,7,0}, {2,3,4,5,6,7,0,0}, {0,2,3,4,5,6,7,0}, {1,2,3,4,5,6,7,0},
+    {0,1,2,3,4,5,6,7},
+};
+#endif
+
+/* Appends `start + c * step` for each of `channels` bits c that is set; may write 8 entries past the last.
+   Returns the end of the list. */
 GF_INLINE uint16_t *gf_list(uint16_t *list, uint8_t GF_FLASH *bits, unsigned channels, unsigned start, unsigned step)
 {
     for (unsigned c = 0; c < channels; c += 8) {
         unsigned byte = *bits++;
         unsigned at = start + c * step;
 #if defined(__GNUC__) && GF_LANE_BITS >= 128
-        while (byte) {
-            *list++ = (uint16_t)(at + (unsigned)__builtin_ctz(byte) * step);
-            byte &= byte - 1;
-        }
+        const gf_eight places = *(const gf_eight_at *)gf_set_bits[byte];
+        *(gf_eight_at *)list = places * (uint16_t)step + (uint16_t)at;
+        list += gf_popcount(byte);
 #else
         for (; byte; byte >>= 1, at += step)
             if (byte & 1u)
@@ -355,6 +441,7 @@ typedef struct {
     uint16_t units;      /* of a plane of the image */
     uint16_t positions;  /* of the result */
     uint16_t levels, codes; /* thresholds of an output; planes of its codes */
+    uint16_t columns, pool; /* of the result; rows of a tile that 2x2 pooling takes in pairs, or 0 for none */
     gf_move GF_FLASH *move;
     uint16_t GF_FLASH *tap;      /* where the table has each tap's first row */
     uint8_t GF_FLASH *weights;   /* [output][magnitude][+, -][tap][channel bits], or NULL for lists */
@@ -516,36 +603,6 @@ GF_INLINE size_t gf_listed_entries(gf_lanes_layer GF_FLASH *layer, unsigned outp
     return entries;
 }
 
-/* A layer with thresholds: from lanes to lanes. `table`, `list`, `counters`: scratch. */
-GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *out, gf_unit *table,
-                            uint16_t *list, gf_lane_at *counters)
-{
-    const unsigned units = (layer->positions + GF_UNIT_BITS - 1u) / GF_UNIT_BITS;
-    for (unsigned tile = 0; tile * layer->step < units; tile++) {
-        uint16_t GF_FLASH *listed = layer->lists;
-        gf_lanes_table(layer, in, table, tile);
-        for (unsigned o = 0; o < layer->outputs; o++) {
-            gf_lanes_sum(layer, o, table, list, listed, counters);
-            if (!layer->weights)
-                listed += gf_listed_entries(layer, o);
-            for (unsigned block = 0; block < layer->tile; block++) {
-                const unsigned first = tile * layer->step + block * GF_LANE_UNITS;
-                gf_lane codes[GF_MAX_CODES];
-                unsigned count = GF_LANE_UNITS, last = 0;
-                if (first >= units)
-                    break;
-                if (units - first <= count) {
-                    count = units - first;
-                    last = layer->positions % GF_UNIT_BITS;
-                }
-                gf_lanes_codes(layer, o, counters + block * layer->bits, codes);
-                for (unsigned j = 0; j < layer->codes; j++)
-                    gf_store_units(out + ((size_t)o * layer->codes + j) * units + first, codes[j], count, last);
-            }
-        }
-    }
-}
-
 /* Sums of one output over one tile as integers, `count` of them. */
 GF_KERNEL void gf_lanes_integers(gf_lanes_layer GF_FLASH *layer, const gf_lane_at *counters, int32_t *sums,
                                  unsigned count)
@@ -598,18 +655,33 @@ GF_INLINE void gf_put_lanes(gf_unit *row, size_t lane, unsigned count, uint32_t 
     }
 }
 
+/* Bit p of eight codes. */
+GF_INLINE uint32_t gf_eight_bits(const uint8_t *codes, unsigned p)
+{
+#if GF_WORD_BITS == 64
+    uint64_t eight = 0;
+    for (unsigned i = 0; i < 8; i++)
+        eight |= (uint64_t)codes[i] << (8 * i);
+    return (uint32_t)((((eight >> p) & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
+#else
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < 8; i++)
+        bits |= (uint32_t)((codes[i] >> p) & 1u) << i;
+    return bits;
+#endif
+}
+
 /* Codes of one row of positions, from `lane` on, into the planes of one channel. */
 GF_KERNEL void gf_lanes_row(const uint8_t *codes, gf_unit *out, unsigned planes, size_t units, size_t lane,
                             unsigned count)
 {
-    for (unsigned p = 0; p < planes; p++, out += units)
-        for (unsigned x = 0; x < count; x += 8) {
-            const unsigned some = count - x < 8 ? count - x : 8;
-            uint32_t bits = 0;
-            for (unsigned i = 0; i < some; i++)
-                bits |= (uint32_t)((codes[x + i] >> p) & 1u) << i;
-            gf_put_lanes(out, lane + x, some, bits);
-        }
+    for (unsigned p = 0; p < planes; p++, out += units) {
+        unsigned x = 0;
+        for (; x + 8 <= count; x += 8)
+            gf_put_lanes(out, lane + x, 8, gf_eight_bits(codes + x, p));
+        for (; x < count; x++)
+            gf_put_lanes(out, lane + x, 1, (uint32_t)(codes[x] >> p) & 1u);
+    }
 }
 
 /* The larger of two codes in planes of 32-bit chunks, into `a`. */
@@ -622,33 +694,81 @@ GF_INLINE void gf_max_bits(uint32_t *a, const uint32_t *b, unsigned planes)
         a[p] = (b[p] & larger) | (a[p] & ~larger);
 }
 
+/* The largest of each 2x2 window of one channel, to `lane` of the result and on. */
+GF_INLINE void gf_pool_rows(const gf_unit *in, size_t units, gf_unit *out, size_t out_units, size_t lane,
+                            unsigned planes, unsigned rows, unsigned columns)
+{
+    const unsigned wide = columns / 2, high = rows / 2;
+    for (unsigned y = 0; y < high; y++)
+        for (unsigned x = 0; x < wide; x += 8) {
+            const unsigned count = wide - x < 8 ? wide - x : 8;
+            uint32_t best[8] = {0};
+            for (unsigned r = 0; r < 4; r++) {
+                uint32_t other[8];
+                const size_t from = (size_t)(2 * y + r / 2) * columns + 2u * x;
+                for (unsigned p = 0; p < planes; p++)
+                    other[p] = gf_some_lanes(in + p * units, from, 2 * count) >> (r % 2);
+                gf_max_bits(best, other, planes);
+            }
+            for (unsigned p = 0; p < planes; p++) {
+                uint32_t bits = best[p] & 0x5555u;
+                bits = (bits | bits >> 1) & 0x3333u;
+                bits = (bits | bits >> 2) & 0x0f0fu;
+                bits = (bits | bits >> 4) & 0x00ffu;
+                gf_put_lanes(out + p * out_units, lane + (size_t)y * wide + x, count, bits);
+            }
+        }
+}
+
 /* Pooling of lanes: the largest of each 2x2 window, none of which overlap. */
 GF_KERNEL void gf_lanes_pool(const gf_unit *in, gf_unit *out, unsigned channels, unsigned planes, unsigned rows,
                              unsigned columns)
 {
     const size_t units = ((size_t)rows * columns + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
-    const unsigned wide = columns / 2, high = rows / 2;
-    const size_t out_units = ((size_t)wide * high + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    const size_t out_units = ((size_t)(columns / 2) * (rows / 2) + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
     for (unsigned c = 0; c < channels; c++, in += planes * units, out += planes * out_units)
-        for (unsigned y = 0; y < high; y++)
-            for (unsigned x = 0; x < wide; x += 8) {
-                const unsigned count = wide - x < 8 ? wide - x : 8;
-                uint32_t best[8] = {0};
-                for (unsigned r = 0; r < 4; r++) {
-                    uint32_t other[8];
-                    const size_t lane = (size_t)(2 * y + r / 2) * columns + 2u * x;
-                    for (unsigned p = 0; p < planes; p++)
-                        other[p] = gf_some_lanes(in + p * units, lane, 2 * count) >> (r % 2);
-                    gf_max_bits(best, other, planes);
+        gf_pool_rows(in, units, out, out_units, 0, planes, rows, columns);
+}
+
+/* A layer with thresholds: from lanes to lanes. `table`, `list`, `counters`, `codes`: scratch. */
+GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *out, gf_unit *table,
+                            uint16_t *list, gf_lane_at *counters, gf_unit *pooled)
+{
+    const unsigned units = (layer->positions + GF_UNIT_BITS - 1u) / GF_UNIT_BITS, columns = layer->columns;
+    const unsigned rows = layer->positions / columns, planes = layer->codes;
+    const unsigned smaller = ((columns / 2) * (rows / 2) + GF_UNIT_BITS - 1u) / GF_UNIT_BITS;
+    for (unsigned tile = 0; tile * layer->step < units; tile++) {
+        const unsigned start = tile * layer->step;
+        const unsigned row = tile * layer->pool, left = rows - row;
+        /* a pooled tile goes through scratch, with rows as long as a tile */
+        gf_unit *const target = layer->pool ? pooled : out + start;
+        const unsigned long_row = layer->pool ? layer->tile * GF_LANE_UNITS : units;
+        uint16_t GF_FLASH *listed = layer->lists;
+        gf_lanes_table(layer, in, table, tile);
+        for (unsigned o = 0; o < layer->outputs; o++) {
+            gf_unit *const channel = layer->pool ? target : target + (size_t)o * planes * units;
+            gf_lanes_sum(layer, o, table, list, listed, counters);
+            if (!layer->weights)
+                listed += gf_listed_entries(layer, o);
+            for (unsigned block = 0; block < layer->tile; block++) {
+                const unsigned first = block * GF_LANE_UNITS;
+                gf_lane codes[GF_MAX_CODES];
+                unsigned count = GF_LANE_UNITS, last = 0;
+                if (start + first >= units)
+                    break;
+                if (units - start - first <= count) {
+                    count = units - start - first;
+                    last = layer->positions % GF_UNIT_BITS;
                 }
-                for (unsigned p = 0; p < planes; p++) {
-                    uint32_t bits = best[p] & 0x5555u;
-                    bits = (bits | bits >> 1) & 0x3333u;
-                    bits = (bits | bits >> 2) & 0x0f0fu;
-                    bits = (bits | bits >> 4) & 0x00ffu;
-                    gf_put_lanes(out + p * out_units, (size_t)y * wide + x, count, bits);
-                }
+                gf_lanes_codes(layer, o, counters + block * layer->bits, codes);
+                for (unsigned j = 0; j < planes; j++)
+                    gf_store_units(channel + (size_t)j * long_row + first, codes[j], count, last);
             }
+            if (layer->pool)
+                gf_pool_rows(channel, long_row, out + (size_t)o * planes * smaller, smaller,
+                             (size_t)(row / 2) * (columns / 2), planes, left < layer->pool ? left : layer->pool, columns);
+        }
+    }
 }
 
 /* Sum of a channel's codes over all positions. */
@@ -824,7 +944,7 @@ typedef struct {
     gf_window window;
     uint16_t outputs, magnitudes, bits, units; /* units of a row of weights */
     uint16_t levels, codes, capacity;          /* entries of one plane's list */
-    gf_unit GF_FLASH *weights; /* [tap][channel][magnitude][+, -][unit] */
+    gf_unit GF_FLASH *weights; /* [block of lanes][magnitude][+, -][tap][channel][unit] */
     gf_unit GF_FLASH *limits;  /* [level][bit][unit], less the least sum of `bits` bits */
     gf_unit GF_FLASH *falling; /* [unit] */
 } gf_columns_layer;
@@ -843,9 +963,12 @@ GF_KERNEL unsigned gf_active(gf_window GF_FLASH *window, const gf_word *in, unsi
             for (unsigned w = 0; w < words; w++) {
                 gf_word word = in[((size_t)at * window->planes + plane) * words + w];
                 unsigned channel = tap + w * GF_WORD_BITS;
-#if defined(__GNUC__) && GF_WORD_BITS == 64
-                for (; word; word &= word - 1)
-                    *end++ = (uint16_t)(channel + (unsigned)__builtin_ctzll(word));
+#if defined(__GNUC__) && GF_LANE_BITS >= 128
+                for (; word; word = (gf_word)(word >> 8), channel += 8) {
+                    const gf_eight places = *(const gf_eight_at *)gf_set_bits[word & 255u];
+                    *(gf_eight_at *)end = places + (uint16_t)channel;
+                    end += gf_popcount(word & 255u);
+                }
 #else
                 for (; word; word = (gf_word)(word >> 1), channel++)
                     if (word & 1u)
@@ -862,17 +985,18 @@ GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *i
 {
     const unsigned bits = layer->bits, planes = layer->window.planes, magnitudes = layer->magnitudes;
     const unsigned units = layer->units, codes = layer->codes;
-    const size_t scale = (size_t)2 * magnitudes * units;
+    const size_t scale = GF_LANE_UNITS, plane = scale * layer->capacity;
     const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
     const gf_lane none = {0};
     for (unsigned y = 0; y < layer->window.out_rows; y++)
         for (unsigned x = 0; x < layer->window.out_columns; x++, out += words * codes) {
-            unsigned counts[8];
+            unsigned counts[8] = {0};
             for (unsigned p = 0; p < planes; p++)
                 counts[p] = gf_active(&layer->window, in, y, x, p, lists + (size_t)p * layer->capacity);
             for (unsigned w = 0; w < words * codes; w++)
                 out[w] = 0;
-            for (unsigned first = 0; first < units; first += GF_LANE_UNITS) {
+            gf_unit GF_FLASH *weights = layer->weights;
+            for (unsigned first = 0; first < units; first += GF_LANE_UNITS, weights += 2 * magnitudes * plane) {
                 gf_lane code[GF_MAX_CODES];
                 for (unsigned i = 0; i < bits; i++)
                     counters[i] = none;
@@ -882,8 +1006,8 @@ GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *i
                     for (unsigned sign = 0; sign < 2; sign++) {
                         for (unsigned m = 0; m < magnitudes; m++)
                             if (weight >= m && weight - m < planes)
-                                gf_add_columns(counters, bits, layer->weights + (size_t)(2 * m + sign) * units + first,
-                                               scale, lists + (size_t)(weight - m) * layer->capacity, counts[weight - m]);
+                                gf_add_columns(counters, bits, weights + (2 * m + sign) * plane, scale,
+                                               lists + (size_t)(weight - m) * layer->capacity, counts[weight - m]);
                         gf_negate(counters, bits);
                     }
                 }
@@ -945,48 +1069,64 @@ GF_KERNEL void gf_words_pool(gf_window GF_FLASH *window, const gf_word *in, gf_w
         }
 }
 
-/* Layer of plain integers: one row of one output. */
+/* Layer of plain integers: row by row of the result, what each tap of the window reads in a row of its own. */
 
 typedef struct {
     gf_window window;
     uint16_t outputs, inputs;  /* inputs: channels of a group */
-    uint16_t group;            /* outputs of a group */
+    uint16_t group, row;       /* outputs of a group; elements of a row, at least the result's columns */
     int8_t GF_FLASH *weights;  /* [output][input][tap] */
 } gf_integer_layer;
 
-#define GF_DEFINE_INTEGER_ROW(NAME, TYPE, SUM)                                                             \
-    GF_KERNEL void NAME(gf_integer_layer GF_FLASH *layer, const TYPE *in, unsigned output, unsigned y, SUM *sums) \
+/* Defines NAME_taps, which fills `rows`, [input][tap][column], for one row of the result and one group, and
+   NAME_sums, the sums of one output of that group. ROW: type of an element of the rows. */
+#define GF_DEFINE_INTEGER_ROWS(NAME, TYPE, ROW, SUM)                                                       \
+    GF_KERNEL void NAME##_taps(gf_integer_layer GF_FLASH *layer, const TYPE *in, unsigned group, unsigned y, \
+                               ROW *rows)                                                                  \
     {                                                                                                      \
         gf_window GF_FLASH *window = &layer->window;                                                       \
-        const size_t taps = (size_t)window->kernel_rows * window->kernel_columns;                          \
-        int8_t GF_FLASH *weight = layer->weights + (size_t)output * layer->inputs * taps;                  \
-        in += (size_t)(output / layer->group) * layer->inputs * window->rows * window->columns;            \
-        for (unsigned x = 0; x < window->out_columns; x++)                                                 \
-            sums[x] = 0;                                                                                   \
-        for (unsigned c = 0; c < layer->inputs; c++, in += (size_t)window->rows * window->columns)         \
-            for (unsigned u = 0; u < window->kernel_rows; u++) {                                           \
-                const long row = (long)y * window->stride_rows + (long)u * window->dilation_rows - window->padding_rows; \
-                for (unsigned v = 0; v < window->kernel_columns; v++, weight++) {                          \
-                    const SUM w = *weight;                                                                 \
-                    const long move = (long)v * window->dilation_columns - window->padding_columns;        \
-                    const long stride = window->stride_columns;                                            \
-                    const long from = move < 0 ? (-move + stride - 1) / stride : 0;                        \
-                    const long last = (long)window->columns - 1 - move;                                    \
-                    long to = last < 0 ? 0 : last / stride + 1;                                            \
-                    const long start = row * window->columns + move;                                       \
-                    if (w == 0 || row < 0 || row >= window->rows)                                          \
-                        continue;                                                                          \
-                    if (to > window->out_columns)                                                          \
-                        to = window->out_columns;                                                          \
-                    if (stride == 1)                                                                       \
-                        for (long x = from; x < to; x++)                                                   \
-                            sums[x] += w * (SUM)in[start + x];                                               \
-                    else                                                                                   \
-                        for (long x = from; x < to; x++)                                                   \
-                            sums[x] += w * (SUM)in[start + x * stride];                                      \
-                }                                                                                          \
-            }                                                                                              \
+        const size_t size = (size_t)window->rows * window->columns;                                        \
+        in += (size_t)group * layer->inputs * size;                                                        \
+        for (unsigned c = 0; c < layer->inputs; c++, in += size)                                           \
+            for (unsigned u = 0; u < window->kernel_rows; u++)                                             \
+                for (unsigned v = 0; v < window->kernel_columns; v++)                                      \
+                    for (unsigned x = 0; x < layer->row; x++) {                                            \
+                        const long at = x < window->out_columns ? gf_tapped(window, y, x, u, v) : -1;      \
+                        *rows++ = at < 0 ? 0 : (ROW)in[at];                                                \
+                    }                                                                                      \
+    }                                                                                                      \
+    GF_KERNEL void NAME##_sums(gf_integer_layer GF_FLASH *layer, const ROW *rows, unsigned output, SUM *sums) \
+    {                                                                                                      \
+        const size_t taps = (size_t)layer->inputs * layer->window.kernel_rows * layer->window.kernel_columns; \
+        int8_t GF_FLASH *weights = layer->weights + output * taps;                                         \
+        const unsigned row = layer->row;                                                                   \
+        for (unsigned x = 0; x < row; x += (unsigned)GF_RUN(SUM)) {                                              \
+            GF_SUMS_OF_RUN(ROW, SUM)                                                                       \
+        }                                                                                                  \
     }
+
+#if defined(__GNUC__) && GF_LANE_BITS >= 128
+/* Two vectors of sums in registers. */
+#define GF_RUN(SUM) (GF_LANE_BITS / 4 / sizeof(SUM))
+#define GF_SUMS_OF_RUN(ROW, SUM)                                                                           \
+    typedef SUM gf_run __attribute__((vector_size(GF_LANE_BITS / 8)));                                     \
+    typedef SUM gf_run_at __attribute__((vector_size(GF_LANE_BITS / 8), aligned(sizeof(SUM)), may_alias)); \
+    gf_run left = {0}, right = {0};                                                                        \
+    for (size_t t = 0; t < taps; t++) {                                                                    \
+        const ROW *at = rows + t * row + x;                                                                \
+        left += *(const gf_run_at *)at * weights[t];                                                       \
+        right += *(const gf_run_at *)(at + GF_RUN(SUM) / 2) * weights[t];                                  \
+    }                                                                                                      \
+    *(gf_run_at *)(sums + x) = left;                                                                       \
+    *(gf_run_at *)(sums + x + GF_RUN(SUM) / 2) = right;
+#else
+#define GF_RUN(SUM) 1
+#define GF_SUMS_OF_RUN(ROW, SUM)                                                                           \
+    SUM sum = 0;                                                                                           \
+    for (size_t t = 0; t < taps; t++)                                                                      \
+        sum += (SUM)rows[t * row + x] * weights[t];                                                        \
+    sums[x] = sum;
+#endif
 
 /* Matrix-vector product of plain integers: one output. */
 #define GF_DEFINE_INTEGER_DOT(NAME, TYPE, SUM)                                                             \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporters.c99.constants import c_size
 from exporters.c99.forms import Form, c_sum_type, c_type, per
 from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
 from exporters.c99.layer import Layer
@@ -22,6 +23,17 @@ def is_dot(layer: Layer) -> bool:
     return layer.positions == 1 and layer.kernel == layer.image.shape[1:] and layer.groups == 1
 
 
+def row_length(layer: Layer, target: Target) -> int:
+    """Elements of one row of taps: whole pairs of vectors where sums are made in those."""
+    columns = layer.result.shape[2]
+    return columns if target.lane < 128 else per(columns, target.lane // 16) * (target.lane // 16)
+
+
+def row_type(layer: Layer, target: Target, sums: str) -> str:
+    """C type of what taps read: that of the sums in vectors, which saves converting it for every output."""
+    return c_type(layer.image.interval) if target.lane < 128 else sums
+
+
 def candidate(layer: Layer, target: Target) -> Candidate:
     """The kernel for this layer. Raises ProgramError where it exceeds the fields of a descriptor."""
     if not fits_fields(layer.outputs, *layer.image.shape, *layer.result.shape, *layer.kernel, *layer.padding):
@@ -31,7 +43,12 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     macs = layer.codes[0].size * layer.outputs * layer.positions
     cost = macs * target.costs.mac * wide + layer.outputs * layer.positions * 4.0
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
-    scratch = {} if is_dot(layer) else {"sums": layer.result.shape[2] * int(sums[3:5]) // 8}
+    row = row_length(layer, target)
+    held = row_type(layer, target, sums)
+    scratch = {}
+    if not is_dot(layer):
+        taps = layer.codes[0].size
+        scratch = {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
     if in_lanes:
         scratch["codes"] = layer.result.shape[2]
     result = Form.LANES if in_lanes else Form.INTEGERS
@@ -42,21 +59,22 @@ def candidate(layer: Layer, target: Target) -> Candidate:
         cost,
         layer.codes.size,
         scratch,
-        lambda site: _emit(site, layer, sums, in_lanes),
+        lambda site: _emit(site, layer, sums, held, row, in_lanes),
     )
 
 
-def _emit(site: Site, layer: Layer, sums: str, in_lanes: bool) -> None:
+def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bool) -> None:
     operand = c_type(layer.image.interval)
     weights = site.constants.add("codes", "int8_t", layer.codes)
-    kind = f"{operand.removesuffix('_t')}_{sums.removesuffix('_t')}"
     body = site.body
     if is_dot(layer):
         inputs = layer.image.size
         body.line(f"for (unsigned o = 0; o < {layer.outputs}; o++)")
-        dot = f"gf_dot_{kind}({weights} + (size_t)o * {inputs}, {site.operand}, {inputs})"
+        function = f"gf_dot_{kernel_suffix(operand, sums)}"
+        dot = f"{function}({weights} + (size_t)o * {inputs}, {site.operand}, {inputs})"
         body.line(f"    {site.result}[o] = {site.apply(dot, 'o')};")
         return
+    group = layer.outputs // layer.groups
     name = descriptor(
         site,
         "integer",
@@ -64,17 +82,21 @@ def _emit(site: Site, layer: Layer, sums: str, in_lanes: bool) -> None:
             "window": window(layer),
             "outputs": layer.outputs,
             "inputs": layer.codes.shape[1],
-            "group": layer.outputs // layer.groups,
+            "group": group,
+            "row": row,
             "weights": weights,
         },
     )
-    _, rows, columns = layer.result.shape
-    with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
-        with body.block(f"for (unsigned y = 0; y < {rows}; y++)"):
-            body.line(f"gf_row_{kind}(&{name}, {site.operand}, o, y, sums);")
+    function = f"gf_rows_{kernel_suffix(operand, held, sums)}"
+    _, height, columns = layer.result.shape
+    with body.block(f"for (unsigned y = 0; y < {height}; y++)"):
+        with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
+            body.line(f"if (o % {group} == 0)")
+            body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
+            body.line(f"{function}_sums(&{name}, rows, o, sums);")
             body.line(f"for (unsigned x = 0; x < {columns}; x++)")
             if not in_lanes:
-                place = f"(o * (size_t){rows} + y) * {columns} + x"
+                place = f"(o * (size_t){height} + y) * {columns} + x"
                 body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
                 return
             assert layer.levels is not None
@@ -85,3 +107,8 @@ def _emit(site: Site, layer: Layer, sums: str, in_lanes: bool) -> None:
                 f"gf_lanes_row({site.scratch['codes']}, {site.result} + o * (size_t){planes * units}, "
                 f"{planes}, {units}, y * (size_t){columns}, {columns});"
             )
+
+
+def kernel_suffix(*c_types: str) -> str:
+    """What the names of a kernel's functions end in: ``uint8_int32``."""
+    return "_".join(text.removesuffix("_t") for text in c_types)

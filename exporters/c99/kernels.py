@@ -54,9 +54,13 @@ class Candidate:
     biased: bool = False
 
 
+LIST_SLACK = 8
+"""Entries that may be written past the end of a list."""
+
+
 def counter_bits(raw: Interval) -> int:
-    """Planes of signed counters that hold ``raw``; carry-save addition needs five."""
-    return max(5, Interval(min(raw.lo, -1), max(raw.hi, 0)).bits)
+    """Planes of signed counters that hold ``raw``; carry-save addition needs six."""
+    return max(6, Interval(min(raw.lo, -1), max(raw.hi, 0)).bits)
 
 
 def counter_limits(levels: Levels, bias: np.ndarray, raw: Interval, bits: int) -> np.ndarray:

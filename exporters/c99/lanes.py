@@ -12,6 +12,7 @@ import numpy as np
 
 from exporters.c99.forms import Form, per
 from exporters.c99.kernels import (
+    LIST_SLACK,
     Candidate,
     Site,
     counter_bits,
@@ -41,13 +42,16 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Moves, and for each tap of the window its move and first unit; ``row`` and ``tile``: see the header."""
+    """Moves, and for each tap of the window its move and first unit; ``row``, ``tile``, ``step``: see the
+    header. ``tiles``: how many there are. ``pool_rows``: rows of a tile that is pooled, else 0."""
 
     moves: tuple[Move, ...]
     taps: tuple[tuple[int, int], ...]
     row: int
     tile: int
     tiles: int
+    step: int
+    pool_rows: int
 
     def units(self, layer: Layer) -> int:
         """Units of the whole table."""
@@ -72,8 +76,8 @@ def _moves(layer: Layer, unit: int) -> tuple[tuple[Move, ...], tuple[tuple[int, 
     return tuple(moves), tuple(taps[i] for i in range(layer.taps)), span
 
 
-def plan_table(layer: Layer, target: Target) -> Table:
-    """The table with the largest tile that is worth its memory."""
+def plan_table(layer: Layer, target: Target) -> Table | None:
+    """The table with the largest tile that is worth its memory; None where no tile can be pooled."""
     moves, taps, span = _moves(layer, target.unit)
     blocks = per(per(layer.positions, target.unit), target.lane_units)
     rows = len(moves) * layer.image.bits * layer.image.channels
@@ -82,10 +86,29 @@ def plan_table(layer: Layer, target: Target) -> Table:
         units = rows * (tile * target.lane_units + span)
         return units <= 2**16 and units * target.unit // 8 <= target.table_bytes
 
-    tile = max((t for t in range(1, blocks + 1) if fits(t)), default=1)
-    tiles = per(blocks, tile)
-    tile = per(blocks, tiles)
-    return Table(moves, taps, tile * target.lane_units + span, tile, tiles)
+    most = max((t for t in range(1, blocks + 1) if fits(t)), default=1)
+    options = (_tile(layer, target, tile, blocks) for tile in range(1, most + 1))
+    found = [(tiles * tile, -tile, tile, tiles, step, high) for tile, tiles, step, high in options if step]
+    if not found:
+        return None
+    # the fewest blocks in all; of equals the largest tile, which decodes weights the least often
+    _, _, tile, tiles, step, high = min(found)
+    return Table(moves, taps, tile * target.lane_units + span, tile, tiles, step, high)
+
+
+def _tile(layer: Layer, target: Target, tile: int, blocks: int) -> tuple[int, int, int, int]:
+    """Tile, number of tiles, units from one to the next (0 if impossible) and rows that are pooled."""
+    if not layer.pooled:
+        tiles = per(blocks, tile)
+        tile = per(blocks, tiles)
+        return tile, tiles, tile * target.lane_units, 0
+    _, height, columns = layer.result.shape
+    if tile >= blocks:
+        return tile, 1, tile * target.lane_units, height
+    high = tile * target.lane // columns // 2 * 2
+    while high and high * columns % target.unit:
+        high -= 2
+    return tile, per(height, high) if high else 0, high * columns // target.unit, high
 
 
 def _mask(layer: Layer, across: int, unit: int) -> np.ndarray:
@@ -130,8 +153,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         return None
     bits = counter_bits(layer.raw)
     table = plan_table(layer, target)
-    units = per(layer.positions, target.unit)
-    if bits > 30 or table.units(layer) > 2**16 or not fits_fields(
+    if table is None or bits > 30 or table.units(layer) > 2**16 or not fits_fields(
         layer.outputs, layer.image.channels, layer.taps, layer.positions, height * width, table.row
     ):
         return None
@@ -145,14 +167,16 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     moved = TABLE_COST * table.units(layer) * table.tiles * target.unit / 32
     scratch = {
         "table": table.units(layer) * target.unit // 8,
-        "list": 0 if listed else 2 * int(counts.max()),
+        "list": 0 if listed else 2 * (int(counts.max()) + LIST_SLACK),
         "counters": table.tile * bits * target.lane // 8,
     }
+    if layer.pooled:
+        scratch["pooled"] = layer.levels.type.bits * table.tile * target.lane // 8
     if layer.levels is None:
         scratch["sums"] = 4 * table.tile * target.lane
 
     def emit(site: Site) -> None:
-        _emit(site, layer, table, bits, units, counts, entries if listed else None)
+        _emit(site, layer, table, bits, counts, entries if listed else None)
 
     result = Form.INTEGERS if layer.levels is None else Form.LANES
     return Candidate("lanes", Form.LANES, result, adds + decode + moved, min(by_list, by_bits), scratch, emit)
@@ -163,7 +187,6 @@ def _emit(
     layer: Layer,
     table: Table,
     bits: int,
-    units: int,
     counts: np.ndarray,
     entries: np.ndarray | None,
 ) -> None:
@@ -202,11 +225,13 @@ def _emit(
             "moves": len(table.moves),
             "row": table.row,
             "tile": table.tile,
-            "step": table.tile * target.lane_units,
+            "step": table.step,
             "units": per(layer.image.shape[1] * layer.image.shape[2], unit),
             "positions": layer.positions,
             "levels": levels,
             "codes": codes,
+            "columns": layer.result.shape[2],
+            "pool": table.pool_rows,
             "move": f"{site.name}_moves",
             "tap": taps,
             "weights": weights,
@@ -218,7 +243,8 @@ def _emit(
     )
     scratch = f"{site.scratch['table']}, {site.scratch['list']}, {site.scratch['counters']}"
     if layer.levels is not None:
-        site.body.line(f"gf_lanes_run(&{name}, {site.operand}, {site.result}, {scratch});")
+        pooled = site.scratch.get("pooled", "NULL")
+        site.body.line(f"gf_lanes_run(&{name}, {site.operand}, {site.result}, {scratch}, {pooled});")
         return
     _emit_sums(site, layer, table, name)
 

@@ -18,7 +18,8 @@ from runtime.value_sets import max_code, planes_of
 class Layer:
     """``codes``: int8 (outputs, inputs of a group, rows, columns). ``image``: type (inputs, rows, columns) of
     the operand. ``result``: type (outputs, rows, columns) of the sums, bias included. ``levels``: thresholds
-    that read the sums, or None."""
+    that read the sums, or None. ``pooled``: whether only the largest code of each
+    2x2 window is kept."""
 
     node: Node
     codes: np.ndarray
@@ -31,6 +32,7 @@ class Layer:
     dilation: tuple[int, int]
     groups: int
     levels: Levels | None
+    pooled: bool = False
 
     @property
     def kernel(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exporters.c99 import columns, integer, lanes, popcount
 from exporters.c99.epilogue import ELEMENTWISE, as_levels, chain_after, sole_readers
@@ -243,6 +243,12 @@ class _Planner:
                 break
         source, layer = self._layer(node, levels)
         chosen = self._choose(layer)
+        pool = self._pool_after(chain[-1] if chain else node) if chosen.kernel == "lanes" else None
+        if pool is not None and levels is not None:
+            pooled = replace(layer, pooled=True)
+            with_pool = lanes.candidate(pooled, self.target)
+            if with_pool is not None:
+                layer, chosen, chain = pooled, with_pool, (*chain, pool)
         reads = [self._want(source, chosen.operand)]
         self._step("layer", node, chain, reads, chosen.result, chosen.scratch, layer=layer, candidate=chosen)
         return chain
@@ -258,6 +264,15 @@ class _Planner:
         if len(type_.shape) != 3 or not has_planes(type_):
             source, type_ = x, TensorType((self.types[x].size, 1, 1), self.types[x].interval)
         return source, dense_layer(node, node.op, type_, levels)  # type: ignore[arg-type]
+
+    def _pool_after(self, node: Node) -> Node | None:
+        """The 2x2 pooling that alone reads a value, or None."""
+        reader = self.readers.get(node.result)
+        if reader is None:
+            return None
+        pool = self.program.nodes[reader]
+        disjoint = isinstance(pool.op, MaxPool) and pool.op.kernel == pool.op.stride == (2, 2)
+        return pool if disjoint and pool.op.padding == (0, 0) else None  # type: ignore[attr-defined]
 
     def _choose(self, layer: Layer) -> Candidate:
         found = [c for make in KERNELS.values() if (c := make(layer, self.target)) is not None]
