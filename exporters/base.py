@@ -1,7 +1,7 @@
 """The table of exporters, and what every one of them shares: options, errors, atomic writing.
 
 To add a back end: a package with a function ``render(program, **options)`` that returns the bytes of
-each file by suffix, and a row in ``EXPORTERS``.
+each file by suffix, or by path within a folder, and a row in ``EXPORTERS``.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporters.c99.targets import DEFAULT as DEFAULT_TARGET
+from exporters.c99.targets import TARGETS
 from runtime.errors import InputError, MissingToolError
 from runtime.files import atomic_write
+from runtime.folders import atomic_folder
 from runtime.ir import Program
 from runtime.session import EXECUTORS, ExecutorRow, Session
 
 Render = Callable[..., Mapping[str, bytes]]
-"""``render(program, **options)``: the contents of the files to write, by suffix."""
+"""``render(program, **options)``: the contents of the files to write, by suffix or path within a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of an exporter, as data: a command line builds ``--name`` from it."""
+    """One option of an exporter, as data: a command line builds ``--name`` from it.
+
+    No ``choices``: any text.
+    """
 
     name: str
     choices: tuple[str, ...]
@@ -34,7 +40,8 @@ class Option:
 class ExporterRow:
     """One exporter: where its ``render`` is, what it needs installed, and the executors it brings.
 
-    ``suffix``: of the main file; further files are written beside it under their own suffixes.
+    ``suffix``: of the main file; further files are written beside it under their own suffixes. Without one
+    the exporter writes a folder.
     """
 
     target: str
@@ -94,6 +101,22 @@ EXPORTERS: dict[str, ExporterRow] = {
             ),
         },
     ),
+    "c99": ExporterRow(
+        target="exporters.c99.build:render",
+        summary="a folder of freestanding C99 for processors and microcontrollers",
+        suffix="",
+        options=(
+            Option("target", tuple(TARGETS), DEFAULT_TARGET, "machine whose word sizes and costs choose kernels"),
+            Option("layout", ("plain", "arduino", "zephyr"), "plain", "how the files lie in the folder"),
+            Option("name", (), "", "prefix of every symbol, made from the program's name if empty"),
+            Option(
+                "prefer",
+                ("auto", "lanes", "columns", "words", "integers"),
+                "auto",
+                "kernel to take wherever it can compute a layer, in place of the cheapest",
+            ),
+        ),
+    ),
 }
 
 
@@ -117,7 +140,7 @@ def checked_options(name: str, row: ExporterRow, given: Mapping[str, str]) -> di
         if key not in known:
             wanted = ", ".join(known) or "none"
             raise InputError(f"options of exporter {name} are: {wanted}; not {key!r}")
-        if value not in known[key].choices:
+        if known[key].choices and value not in known[key].choices:
             raise InputError(f"{key} must be one of {', '.join(known[key].choices)}, not {value!r}")
     return {key: given.get(key, option.default) for key, option in known.items()}
 
@@ -127,11 +150,13 @@ def export(
     to: str,
     path: str | Path,
     table: Mapping[str, ExporterRow] | None = None,
+    force: bool = False,
     **options: str,
 ) -> Path:
-    """Write ``program`` in the language ``to``; returns the path of the main file.
+    """Write ``program`` in the language ``to``; returns the path of the main file, or of the folder.
 
-    Each file replaces its predecessor only when it is complete. Raises InputError for an unknown
+    Each file replaces its predecessor only when it is complete. A folder has to be new; with ``force`` one
+    that holds nothing but an earlier export is replaced. Raises InputError for an unknown
     exporter, option or choice, or a place that cannot be written, and MissingToolError when a package
     is not installed.
     """
@@ -143,8 +168,21 @@ def export(
     if why := row.missing():
         raise MissingToolError(f"exporter {to} {why}")
     main = Path(path)
-    for suffix, content in row.load()(program, **settled).items():
+    contents = row.load()(program, **settled)
+    if not row.suffix:
+        _write_folder(main, contents, force, f"an exported {to}")
+        return main
+    for suffix, content in contents.items():
         place = main if suffix == row.suffix else main.with_suffix(suffix)
         with atomic_write(place) as temporary:
             temporary.write_bytes(content)
     return main
+
+
+def _write_folder(path: Path, contents: Mapping[str, bytes], force: bool, kind: str) -> None:
+    names = {Path(place).parts[0] for place in contents}
+    with atomic_folder(path, force, names, kind) as folder:
+        for place, content in contents.items():
+            file = folder / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)

@@ -337,3 +337,10 @@ def _emit_copies(out: Emitter, plan: Plan, inputs: tuple[Port, ...], outputs: tu
         if key not in written or first.setdefault(key, port.c_name) != port.c_name or source != port.c_name:
             out.line(f"for (size_t i = 0; i < {port.type.size}; i++)")
             out.line(f"    {port.c_name}[i] = {source}[i];")
+
+
+def render(
+    program: Program, target: str = DEFAULT, layout: str = "plain", name: str = "", prefer: str = "auto"
+) -> Mapping[str, bytes]:
+    """The exporter's entry point: the files of the folder."""
+    return generate(program, target, name or None, layout=layout, kernel=prefer).files

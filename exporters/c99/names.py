@@ -48,6 +48,5 @@ def distinct(names: list[str], fallback: str = "value") -> list[str]:
 
 
 def comment(text: str) -> str:
-    """``text`` for a C comment or a README line: printable ASCII that can end no comment and continue no line."""
-    plain = "".join(ch if ch.isascii() and ch.isprintable() else "?" for ch in text)
-    return plain.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("?", "_")[:200]
+    """``text`` for a C comment or a line of a README: letters, digits and marks that mean nothing there."""
+    return re.sub(r"[^A-Za-z0-9 ._,:+()-]", "_", text)[:200]

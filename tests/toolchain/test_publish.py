@@ -28,7 +28,7 @@ from toolchain.models import model_row
 from toolchain.pipeline import lower_run
 from toolchain.publish import publish
 from toolchain.publish.card import recipe_toml
-from toolchain.publish.folder import atomic_folder
+from runtime.folders import atomic_folder
 from toolchain.publish.origins import ORIGINS
 from toolchain.publish.publishing import FILES, check_float64, check_vectors, no_bar
 from toolchain.training import train
@@ -258,7 +258,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
     (tmp_path / "p/card.md").write_text("old")
     with (
         pytest.raises(InputError, match=r"^cannot write .*p: No such file or directory$"),
-        atomic_folder(tmp_path / "p", True, FILES) as folder,
+        atomic_folder(tmp_path / "p", True, FILES, "a published") as folder,
     ):
         folder.rmdir()
     assert below(tmp_path) == ["p", "p/card.md"]

@@ -17,8 +17,8 @@ def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
         for option in row.options:
             decorate = click.option(
                 f"--{option.name}",
-                type=click.Choice(option.choices),
-                help=f"{to}: {option.summary} [default: {option.default}].",
+                type=click.Choice(option.choices) if option.choices else str,
+                help=f"{to}: {option.summary}" + (f" [default: {option.default}]." if option.default else "."),
             )
             function = decorate(function)
     return function
@@ -29,10 +29,15 @@ def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
 @click.option("--to", type=click.Choice(list(exporters.EXPORTERS)), required=True, help="The target.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where it goes.")
 @exporter_options
+@click.option("--force", is_flag=True, help="Replace a folder that holds nothing but an earlier export.")
 @json_option
-def command(program: Path, to: str, output: Path, as_json: bool, **options: str | None) -> None:
-    """Write PROGRAM for another system. The result equals the program bit for bit."""
+def command(program: Path, to: str, output: Path, force: bool, as_json: bool, **options: str | None) -> None:
+    """Write PROGRAM for another system. The result equals the program bit for bit.
+
+    c99 writes a folder, onnx one file.
+    """
     given = {name: value for name, value in options.items() if value is not None}
-    path = exporters.export(load(program), to, output, **given)
-    size = path.stat().st_size
+    path = exporters.export(load(program), to, output, force=force, **given)
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
     emit({"path": str(path), "to": to, "bytes": size, **given}, as_json, f"{path}: {size:,} bytes")

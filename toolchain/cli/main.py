@@ -19,7 +19,7 @@ VERBS = {
     "quantize": "Give a trained plain network HEQ weights and low-bit activations, and train it further.",
     "prune": "Prune a network round by round and measure what is left, for real and quaternion networks.",
     "lower": "Lower a trained run to one integer program.",
-    "export": "Write a program for another system: ONNX.",
+    "export": "Write a program for another system: ONNX or C99.",
     "run": "Run a program on a batch of raw inputs.",
     "evaluate": "Measure a program's accuracy on a data set.",
     "verify": "Check that executors agree bit for bit.",

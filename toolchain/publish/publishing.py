@@ -27,7 +27,7 @@ from toolchain.lowering import CLASS
 from toolchain.pipeline import ModelCheck, check_model, lower_run
 from toolchain.provenance import read_commands
 from toolchain.publish.card import Evidence, card_text
-from toolchain.publish.folder import atomic_folder
+from runtime.folders import atomic_folder
 from toolchain.training import Run
 from toolchain.training.run import read_recipe
 from toolchain.vectors import Vectors, make_vectors, write_vectors
@@ -89,7 +89,7 @@ def publish(
     ``executor`` from the interpreter; InputError for a run, a data set or a place that cannot be used.
     """
     target = Path(output) if output else FOLDER / read_recipe(Path(run_dir)).name
-    with atomic_folder(target, force, FILES) as folder:
+    with atomic_folder(target, force, FILES, "a published") as folder:
         with bar("lowering", 1) as advance:
             program, run = lower_run(run_dir)
             advance(1)

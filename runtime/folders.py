@@ -12,16 +12,16 @@ from runtime.errors import InputError
 
 
 @contextmanager
-def atomic_folder(path: str | Path, force: bool, names: Collection[str]) -> Iterator[Path]:
+def atomic_folder(path: str | Path, force: bool, names: Collection[str], kind: str) -> Iterator[Path]:
     """Yield an empty folder; it becomes ``path`` only if the block succeeds.
 
-    With ``force`` an existing folder is replaced, if it holds nothing but files of ``names``; it comes back
-    should that fail. Nothing else is left on any error, Ctrl-C included. A symbolic link is followed.
+    With ``force`` an existing folder is replaced, if it holds nothing but ``names``, those of a ``kind`` of
+    folder; it comes back should that fail. Nothing else is left on any error, Ctrl-C included. A symbolic link is followed.
     Raises InputError before the block when the place is taken or cannot be written, and after it.
     """
     target = Path(path).resolve()
     try:
-        _check_place(target, path, force, names)
+        _check_place(target, path, force, names, kind)
         # Beside the place, or where its first missing parent will be: on the same file system.
         beside = next(parent for parent in target.parents if parent.exists())
         workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=beside))
@@ -43,7 +43,7 @@ def atomic_folder(path: str | Path, force: bool, names: Collection[str]) -> Iter
         shutil.rmtree(workspace, ignore_errors=True)
 
 
-def _check_place(target: Path, path: str | Path, force: bool, names: Collection[str]) -> None:
+def _check_place(target: Path, path: str | Path, force: bool, names: Collection[str], kind: str) -> None:
     if not target.exists():
         return
     if not target.is_dir():
@@ -53,6 +53,6 @@ def _check_place(target: Path, path: str | Path, force: bool, names: Collection[
     for found in sorted(target.iterdir()):
         if found.name not in names:
             raise InputError(
-                f"--force replaces only a published folder, and {path} holds {found.name!r:.80}; "
+                f"--force replaces only {kind} folder, and {path} holds {found.name!r:.80}; "
                 "give another with -o"
             )
