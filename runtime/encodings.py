@@ -65,7 +65,8 @@ def _base_size(codes: Codes, levels: int) -> int:
     return _digit_bytes(codes.size, levels)
 
 
-def _pack_base(codes: Codes, levels: int) -> Bytes:
+def pack_digits(codes: Codes, levels: int) -> Bytes:
+    """Codes as base-``levels`` digits, ``digits_per_byte`` to a byte, the least significant first."""
     return _pack_digits(digits_of(codes.reshape(-1), levels), levels)
 
 
@@ -213,7 +214,7 @@ class Encoding:
 
 
 ENCODINGS: dict[str, Encoding] = {
-    "base": Encoding(_base_size, _pack_base, _unpack_base),
+    "base": Encoding(_base_size, pack_digits, _unpack_base),
     "planes": Encoding(_planes_size, _pack_planes, _unpack_planes),
     "sparse": Encoding(_sparse_size, _pack_sparse, _unpack_sparse, needs_zero=True),
 }

@@ -150,7 +150,7 @@ def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 def _kernels_used(text: str) -> tuple[str, ...]:
     known = ("gf_lanes_run", "gf_columns_run", "gf_words_run", "gf_lanes_sum", "gf_lanes_integers")
     known += ("gf_words_sums", "gf_patch", "gf_rows_", "gf_dot_", "gf_lanes_row", "gf_lanes_pool", "gf_words_pool")
-    known += ("gf_lanes_total", "gf_lanes_of_bytes", "gf_words_of_bytes", "gf_bytes_of_lanes")
+    known += ("gf_listed_", "gf_weights", "gf_words_total", "gf_lanes_total", "gf_lanes_of_bytes", "gf_words_of_bytes", "gf_bytes_of_lanes")
     known += ("gf_bytes_of_words", "gf_words_of_lanes", "gf_lanes_of_words", "gf_floor_sqrt", "gf_round_div")
     return tuple(name for name in known if name in text)
 
@@ -300,6 +300,8 @@ def _integer_kernels(body: str) -> Iterator[str]:
         yield f"GF_DEFINE_INTEGER_ROWS({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
     for name in dict.fromkeys(re.findall(r"gf_dot_[a-z0-9_]*(?=\()", body)):
         yield f"GF_DEFINE_INTEGER_DOT({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
+    for name in dict.fromkeys(re.findall(r"gf_listed_[a-z]*int[a-z0-9_]*(?=\()", body)):
+        yield f"GF_DEFINE_LISTED({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
 
 
 def _emit_checks(

@@ -44,6 +44,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     cost = layer.positions * (rows * target.costs.row + active * target.costs.entry + inputs * planes * 0.5)
     flash = inputs * layer.magnitudes * 2 * units * target.unit // 8
     scratch = {"lists": 2 * (inputs * planes + LIST_SLACK), "counters": bits * target.lane // 8}
+    scratch["coded"] = per(layer.outputs, target.word) * layer.levels.type.bits * target.word // 8
 
     def emit(site: Site) -> None:
         _emit(site, layer, bits, units)
@@ -82,11 +83,12 @@ def _emit(site: Site, layer: Layer, bits: int, units: int) -> None:
             "units": units,
             "levels": limits.shape[0],
             "codes": layer.levels.type.bits,
+            "pool": int(layer.pooled),
             "capacity": layer.taps * layer.image.channels,
             "weights": weights,
             "limits": constants.add("lane_limits", "gf_unit", bit_rows(lanes, unit)),
             "falling": constants.add("lane_falling", "gf_unit", falling),
         },
     )
-    scratch = f"{site.scratch['lists']}, {site.scratch['counters']}"
+    scratch = f"{site.scratch['lists']}, {site.scratch['counters']}, {site.scratch['coded']}"
     site.body.line(f"gf_columns_run(&{name}, {site.operand}, {site.result}, {scratch});")

@@ -26,8 +26,13 @@ SCRATCH_TYPES = {
     "codes": "uint8_t",
     "pooled": "gf_unit",
     "patches": "gf_word",
+    "coded": "gf_word",
+    "weights": "int8_t",
 }
 """C types of scratch by name; ``sums`` and ``rows`` depend on the layer."""
+
+PLAIN = frozenset({"integers", "listed"})
+"""Kernels that give sums, also where thresholds follow."""
 
 CONVERSIONS = {
     (Form.INTEGERS, Form.LANES): "gf_lanes_of_bytes",
@@ -68,7 +73,7 @@ def scratch_type(step: Step, name: str, target: Target) -> str:
     """C type of a scratch buffer."""
     if name in SCRATCH_TYPES:
         return SCRATCH_TYPES[name]
-    if step.layer is None or step.candidate is None or step.candidate.kernel != "integers":
+    if step.layer is None or step.candidate is None or step.candidate.kernel not in PLAIN:
         return "int32_t"
     sums = sum_type(step.layer)
     return sums if name == "sums" else row_type(step.layer, target, sums)
@@ -78,7 +83,7 @@ def emit_layer(step: Step, at: Context) -> None:
     """A layer with weights, by the kernel that was chosen."""
     assert step.layer is not None and step.candidate is not None
     layer, chosen = step.layer, step.candidate
-    needs_chain = layer.levels is None or chosen.kernel == "integers"
+    needs_chain = layer.levels is None or chosen.kernel in PLAIN
     bias = None if chosen.biased else layer.bias
     apply = at.chain(step, step.chain, step.node.type, bias) if needs_chain else _unused
     site = Site(
@@ -127,10 +132,12 @@ def emit_loop(step: Step, at: Context) -> None:
 
 def emit_total(step: Step, at: Context) -> None:
     """The sum of every channel's codes."""
-    type_ = at.plan.stored[step.reads[0]].type
+    stored = at.plan.stored[step.reads[0]]
+    type_, in_lanes = stored.type, stored.form is Form.LANES
     apply = at.chain(step, step.chain, step.node.type)
-    units = per(positions(type_), at.plan.target.unit)
-    at.body.line(f"gf_lanes_total(in0, sums, {type_.channels}, {type_.bits}, {units});")
+    size = per(positions(type_), at.plan.target.unit) if in_lanes else positions(type_)
+    function = "gf_lanes_total" if in_lanes else "gf_words_total"
+    at.body.line(f"{function}(in0, sums, {type_.channels}, {type_.bits}, {size});")
     at.body.line(f"for (size_t c = 0; c < {type_.channels}; c++)")
     at.body.line(f"    out[c] = {apply('sums[c]', 'c')};")
 

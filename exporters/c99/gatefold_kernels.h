@@ -823,13 +823,62 @@ GF_KERNEL void gf_patch(gf_window GF_FLASH *window, const gf_word *in, unsigned 
         }
 }
 
+/* Sum of a channel's codes over all positions. */
+GF_KERNEL void gf_words_total(const gf_word *in, int32_t *sums, unsigned channels, unsigned planes, size_t positions)
+{
+    const unsigned words = (channels + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    for (unsigned c = 0; c < channels; c++)
+        sums[c] = 0;
+    for (size_t at = 0; at < positions; at++)
+        for (unsigned p = 0; p < planes; p++, in += words)
+            for (unsigned c = 0; c < channels; c++)
+                sums[c] += (int32_t)(gf_word_bit(in, c) << p);
+}
+
+/* Position number `at` of a layer: in row-major order, or window after window where 2x2 pooling follows. */
+GF_INLINE void gf_position(gf_window GF_FLASH *window, unsigned pool, size_t at, unsigned *y, unsigned *x)
+{
+    const unsigned columns = pool ? window->out_columns / 2u : window->out_columns;
+    const size_t whole = pool ? at / 4 : at;
+    *y = (unsigned)(whole / columns);
+    *x = (unsigned)(whole % columns);
+    if (pool) {
+        *y = 2 * *y + (unsigned)(at / 2 % 2);
+        *x = 2 * *x + (unsigned)(at % 2);
+    }
+}
+
+/* Positions that are computed: all, or those of whole windows. */
+GF_INLINE size_t gf_position_count(gf_window GF_FLASH *window, unsigned pool)
+{
+    return pool ? (size_t)4 * (window->out_rows / 2u) * (window->out_columns / 2u)
+                : (size_t)window->out_rows * window->out_columns;
+}
+
+/* Codes of one position to where they belong; the larger ones stay where 2x2 pooling follows. */
+GF_INLINE void gf_keep_codes(const gf_word *codes, gf_word *out, unsigned planes, unsigned words, unsigned pool, size_t at)
+{
+    out += (pool ? at / 4 : at) * planes * words;
+    for (unsigned w = 0; w < words; w++) {
+        gf_word larger = 0;
+        for (unsigned p = 0; p < planes && pool && at % 4; p++) {
+            const gf_word old = out[p * words + w], next = codes[p * words + w];
+            larger = (gf_word)((next & (gf_word)~old) | (larger & (gf_word)~(old ^ next)));
+        }
+        if (!pool || at % 4 == 0)
+            larger = (gf_word)~(gf_word)0;
+        for (unsigned p = 0; p < planes; p++)
+            out[p * words + w] = (gf_word)((codes[p * words + w] & larger) | (out[p * words + w] & (gf_word)~larger));
+    }
+}
+
 /* Layer of popcounts: for sign bits n within masks m, the sum over bits a of the weights is
    popcount((a ^ n) & m) - popcount(n), whose second term is part of `start`. */
 
 typedef struct {
     gf_window window;
     uint16_t outputs, magnitudes, words; /* words of one plane of a window */
-    uint16_t levels, codes;
+    uint16_t levels, codes, pool;
     gf_word GF_FLASH *weights; /* [block][word][n, m0, m1 ..][output of the block] */
     gf_sum GF_FLASH *start;    /* [output] */
     gf_sum GF_FLASH *limits;   /* [output][level] */
@@ -905,20 +954,23 @@ GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patc
 }
 #endif
 
-/* A layer with thresholds: from words to words. `patches`: scratch for GF_POSITIONS windows. */
-GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, gf_word *out, gf_word *patches)
+/* A layer with thresholds: from words to words. `patches`, `coded`: scratch for GF_POSITIONS positions. */
+GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, gf_word *out, gf_word *patches,
+                            gf_word *coded)
 {
-    const unsigned columns = layer->window.out_columns, levels = layer->levels, codes = layer->codes;
-    const size_t positions = (size_t)layer->window.out_rows * columns;
+    const unsigned levels = layer->levels, codes = layer->codes, pool = layer->pool;
+    const size_t positions = gf_position_count(&layer->window, pool);
     const size_t patch = (size_t)layer->window.planes * layer->words;
-    const size_t words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
     for (size_t at = 0; at < positions; at += GF_POSITIONS) {
         const unsigned some = positions - at < GF_POSITIONS ? (unsigned)(positions - at) : GF_POSITIONS;
         for (unsigned q = 0; q < some; q++) {
-            gf_patch(&layer->window, in, (unsigned)((at + q) / columns), (unsigned)((at + q) % columns), patches + q * patch);
-            for (size_t w = 0; w < words * codes; w++)
-                out[(at + q) * words * codes + w] = 0;
+            unsigned y, x;
+            gf_position(&layer->window, pool, at + q, &y, &x);
+            gf_patch(&layer->window, in, y, x, patches + q * patch);
         }
+        for (unsigned w = 0; w < GF_POSITIONS * words * codes; w++)
+            coded[w] = 0;
         for (unsigned block = 0; block * GF_BLOCK < layer->outputs; block++) {
             int32_t sums[GF_POSITIONS * GF_BLOCK];
             gf_words_sums(layer, patches, patch, block, sums);
@@ -927,14 +979,16 @@ GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, g
                     const unsigned output = block * GF_BLOCK + l;
                     const int32_t sum = sums[q * GF_BLOCK + l];
                     gf_sum GF_FLASH *limits = layer->limits + (size_t)output * levels;
+                    gf_word *const to = coded + q * words * codes + output / GF_WORD_BITS;
                     unsigned code = 0;
                     for (unsigned k = 0; k < levels; k++)
                         code += layer->falling[output] ? sum <= limits[k] : sum >= limits[k];
                     for (unsigned j = 0; j < codes; j++)
-                        out[((at + q) * codes + j) * words + output / GF_WORD_BITS] |=
-                            (gf_word)((gf_word)((code >> j) & 1u) << (output % GF_WORD_BITS));
+                        to[j * words] |= (gf_word)((gf_word)((code >> j) & 1u) << (output % GF_WORD_BITS));
                 }
         }
+        for (unsigned q = 0; q < some; q++)
+            gf_keep_codes(coded + q * words * codes, out, codes, words, pool, at + q);
     }
 }
 
@@ -943,7 +997,7 @@ GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, g
 typedef struct {
     gf_window window;
     uint16_t outputs, magnitudes, bits, units; /* units of a row of weights */
-    uint16_t levels, codes, capacity;          /* entries of one plane's list */
+    uint16_t levels, codes, pool, capacity;    /* capacity: entries of one plane's list */
     gf_unit GF_FLASH *weights; /* [block of lanes][magnitude][+, -][tap][channel][unit] */
     gf_unit GF_FLASH *limits;  /* [level][bit][unit], less the least sum of `bits` bits */
     gf_unit GF_FLASH *falling; /* [unit] */
@@ -979,68 +1033,86 @@ GF_KERNEL unsigned gf_active(gf_window GF_FLASH *window, const gf_word *in, unsi
     return (unsigned)(end - list);
 }
 
-/* A layer with thresholds: from words to words. `lists`, `counters`: scratch. */
-GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *in, gf_word *out, uint16_t *lists,
-                              gf_lane_at *counters)
+/* Adds up one block of outputs for the active inputs in `lists`, `counts` of them in each plane. */
+GF_INLINE void gf_columns_sum(gf_columns_layer GF_FLASH *layer, gf_unit GF_FLASH *weights, const uint16_t *lists,
+                              const unsigned *counts, gf_lane_at *counters)
 {
     const unsigned bits = layer->bits, planes = layer->window.planes, magnitudes = layer->magnitudes;
-    const unsigned units = layer->units, codes = layer->codes;
     const size_t scale = GF_LANE_UNITS, plane = scale * layer->capacity;
-    const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
     const gf_lane none = {0};
-    for (unsigned y = 0; y < layer->window.out_rows; y++)
-        for (unsigned x = 0; x < layer->window.out_columns; x++, out += words * codes) {
-            unsigned counts[8] = {0};
-            for (unsigned p = 0; p < planes; p++)
-                counts[p] = gf_active(&layer->window, in, y, x, p, lists + (size_t)p * layer->capacity);
-            for (unsigned w = 0; w < words * codes; w++)
-                out[w] = 0;
-            gf_unit GF_FLASH *weights = layer->weights;
-            for (unsigned first = 0; first < units; first += GF_LANE_UNITS, weights += 2 * magnitudes * plane) {
-                gf_lane code[GF_MAX_CODES];
-                for (unsigned i = 0; i < bits; i++)
-                    counters[i] = none;
-                for (unsigned weight = planes + magnitudes - 1; weight--;) {
-                    if (weight != planes + magnitudes - 2)
-                        gf_double(counters, bits);
-                    for (unsigned sign = 0; sign < 2; sign++) {
-                        for (unsigned m = 0; m < magnitudes; m++)
-                            if (weight >= m && weight - m < planes)
-                                gf_add_columns(counters, bits, weights + (2 * m + sign) * plane, scale,
-                                               lists + (size_t)(weight - m) * layer->capacity, counts[weight - m]);
-                        gf_negate(counters, bits);
-                    }
-                }
-                for (unsigned j = 0; j < codes; j++)
-                    code[j] = none;
-                for (unsigned k = 0; k < layer->levels; k++) {
-                    gf_unit GF_FLASH *limit = layer->limits + (size_t)k * (bits + 1) * units + first;
-                    gf_lane reached = ~none;
-                    for (unsigned i = 0; i < bits; i++, limit += units) {
-                        const gf_lane bit = i + 1 < bits ? (gf_lane)counters[i] : (gf_lane)~counters[i];
-                        const gf_lane wanted = GF_LOAD_FLASH(limit);
-                        reached = (bit & ~wanted) | (reached & ~(bit ^ wanted));
-                    }
-                    reached &= ~GF_LOAD_FLASH(limit); /* beyond every sum */
-                    gf_count_level(code, codes, k, reached ^ GF_LOAD_FLASH(layer->falling + first));
-                }
-                for (unsigned j = 0; j < codes; j++) {
-                    gf_unit some[GF_LANE_UNITS];
-                    GF_STORE(some, code[j]);
-                    for (unsigned i = 0; i < GF_LANE_UNITS; i++) {
-                        const unsigned lane = (first + i) * GF_UNIT_BITS;
-#if GF_UNIT_BITS <= GF_WORD_BITS
-                        if (lane < layer->outputs)
-                            out[j * words + lane / GF_WORD_BITS] |=
-                                (gf_word)((gf_word)some[i] << (lane % GF_WORD_BITS));
-#else
-                        for (unsigned part = 0; part < GF_UNIT_BITS && lane + part < layer->outputs; part += GF_WORD_BITS)
-                            out[j * words + (lane + part) / GF_WORD_BITS] = (gf_word)(some[i] >> part);
-#endif
-                    }
-                }
-            }
+    for (unsigned i = 0; i < bits; i++)
+        counters[i] = none;
+    for (unsigned weight = planes + magnitudes - 1; weight--;) {
+        if (weight != planes + magnitudes - 2)
+            gf_double(counters, bits);
+        for (unsigned sign = 0; sign < 2; sign++) {
+            for (unsigned m = 0; m < magnitudes; m++)
+                if (weight >= m && weight - m < planes)
+                    gf_add_columns(counters, bits, weights + (2 * m + sign) * plane, scale,
+                                   lists + (size_t)(weight - m) * layer->capacity, counts[weight - m]);
+            gf_negate(counters, bits);
         }
+    }
+}
+
+/* Codes of one block of outputs, from unit `first` on, into the words of one position. */
+GF_INLINE void gf_columns_codes(gf_columns_layer GF_FLASH *layer, const gf_lane_at *counters, unsigned first,
+                                gf_word *coded, unsigned words)
+{
+    const unsigned bits = layer->bits, units = layer->units;
+    const gf_lane none = {0};
+    gf_lane code[GF_MAX_CODES];
+    for (unsigned j = 0; j < layer->codes; j++)
+        code[j] = none;
+    for (unsigned k = 0; k < layer->levels; k++) {
+        gf_unit GF_FLASH *limit = layer->limits + (size_t)k * (bits + 1) * units + first;
+        gf_lane reached = ~none;
+        for (unsigned i = 0; i < bits; i++, limit += units) {
+            const gf_lane bit = i + 1 < bits ? (gf_lane)counters[i] : (gf_lane)~counters[i];
+            const gf_lane wanted = GF_LOAD_FLASH(limit);
+            reached = (bit & ~wanted) | (reached & ~(bit ^ wanted));
+        }
+        reached &= ~GF_LOAD_FLASH(limit); /* beyond every sum */
+        gf_count_level(code, layer->codes, k, reached ^ GF_LOAD_FLASH(layer->falling + first));
+    }
+    for (unsigned j = 0; j < layer->codes; j++) {
+        gf_unit some[GF_LANE_UNITS];
+        GF_STORE(some, code[j]);
+        for (unsigned i = 0; i < GF_LANE_UNITS; i++) {
+            const unsigned lane = (first + i) * GF_UNIT_BITS;
+#if GF_UNIT_BITS <= GF_WORD_BITS
+            if (lane < layer->outputs)
+                coded[j * words + lane / GF_WORD_BITS] |= (gf_word)((gf_word)some[i] << (lane % GF_WORD_BITS));
+#else
+            for (unsigned part = 0; part < GF_UNIT_BITS && lane + part < layer->outputs; part += GF_WORD_BITS)
+                coded[j * words + (lane + part) / GF_WORD_BITS] = (gf_word)(some[i] >> part);
+#endif
+        }
+    }
+}
+
+/* A layer with thresholds: from words to words. `lists`, `counters`, `coded`: scratch. */
+GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *in, gf_word *out, uint16_t *lists,
+                              gf_lane_at *counters, gf_word *coded)
+{
+    const unsigned planes = layer->window.planes, codes = layer->codes;
+    const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    const size_t positions = gf_position_count(&layer->window, layer->pool);
+    const size_t block = (size_t)2 * layer->magnitudes * GF_LANE_UNITS * layer->capacity;
+    for (size_t at = 0; at < positions; at++) {
+        unsigned counts[8] = {0}, y, x;
+        gf_unit GF_FLASH *weights = layer->weights;
+        gf_position(&layer->window, layer->pool, at, &y, &x);
+        for (unsigned p = 0; p < planes; p++)
+            counts[p] = gf_active(&layer->window, in, y, x, p, lists + (size_t)p * layer->capacity);
+        for (unsigned w = 0; w < words * codes; w++)
+            coded[w] = 0;
+        for (unsigned first = 0; first < layer->units; first += GF_LANE_UNITS, weights += block) {
+            gf_columns_sum(layer, weights, lists, counts, counters);
+            gf_columns_codes(layer, counters, first, coded, words);
+        }
+        gf_keep_codes(coded, out, codes, words, layer->pool, at);
+    }
 }
 
 /* Pooling of words: the largest of each window. */
@@ -1075,8 +1147,30 @@ typedef struct {
     gf_window window;
     uint16_t outputs, inputs;  /* inputs: channels of a group */
     uint16_t group, row;       /* outputs of a group; elements of a row, at least the result's columns */
-    int8_t GF_FLASH *weights;  /* [output][input][tap] */
+    uint8_t GF_FLASH *weights; /* [output]: digits of [input][tap], as many as fit a byte */
+    uint16_t bytes;            /* of one output */
+    uint8_t levels;            /* of a weight */
 } gf_integer_layer;
+
+/* `count` weights from their digits: to the base of `levels`, evenly spaced around 0, of step 1 or 2. */
+GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count, int8_t *weights)
+{
+    const uint32_t inverse = 65536u / levels + 1u; /* exact for dividends below 256 */
+    const int step = levels % 2 ? 1 : 2, least = -step * (int)(levels - 1) / 2;
+    unsigned most = 1;
+    for (unsigned power = levels; power * levels <= 256u; power *= levels)
+        most++;
+    while (count) {
+        unsigned rest = *bytes++;
+        const unsigned some = count < most ? (unsigned)count : most;
+        for (unsigned i = 0; i < some; i++) {
+            const unsigned quotient = (unsigned)((rest * inverse) >> 16);
+            *weights++ = (int8_t)(step * (int)(rest - quotient * levels) + least);
+            rest = quotient;
+        }
+        count -= some;
+    }
+}
 
 /* Defines NAME_taps, which fills `rows`, [input][tap][column], for one row of the result and one group, and
    NAME_sums, the sums of one output of that group. ROW: type of an element of the rows. */
@@ -1095,10 +1189,11 @@ typedef struct {
                         *rows++ = at < 0 ? 0 : (ROW)in[at];                                                \
                     }                                                                                      \
     }                                                                                                      \
-    GF_KERNEL void NAME##_sums(gf_integer_layer GF_FLASH *layer, const ROW *rows, unsigned output, SUM *sums) \
+    GF_KERNEL void NAME##_sums(gf_integer_layer GF_FLASH *layer, const ROW *rows, unsigned output,         \
+                               int8_t *weights, SUM *sums)                                                 \
     {                                                                                                      \
         const size_t taps = (size_t)layer->inputs * layer->window.kernel_rows * layer->window.kernel_columns; \
-        int8_t GF_FLASH *weights = layer->weights + output * taps;                                         \
+        gf_weights(layer->weights + (size_t)output * layer->bytes, layer->levels, taps, weights);          \
         const unsigned row = layer->row;                                                                   \
         for (unsigned x = 0; x < row; x += (unsigned)GF_RUN(SUM)) {                                              \
             GF_SUMS_OF_RUN(ROW, SUM)                                                                       \
@@ -1130,12 +1225,55 @@ typedef struct {
 
 /* Matrix-vector product of plain integers: one output. */
 #define GF_DEFINE_INTEGER_DOT(NAME, TYPE, SUM)                                                             \
-    GF_KERNEL SUM NAME(int8_t GF_FLASH *weights, const TYPE *in, unsigned inputs)                          \
+    GF_KERNEL SUM NAME(const int8_t *weights, const TYPE *in, unsigned inputs)                             \
     {                                                                                                      \
         SUM sum = 0;                                                                                       \
         for (unsigned i = 0; i < inputs; i++)                                                              \
             sum += (SUM)weights[i] * (SUM)in[i];                                                           \
         return sum;                                                                                        \
+    }
+
+/* Matrix-vector product with few weights that are not 0: per output a list of the zeros in front of each.
+
+   An entry is 2 * gap + (1 below 0), or 254 for 127 zeros and no weight. Weights of more than three levels
+   have magnitudes of their own. Lists belong to `blocks` x `blocks` blocks of the matrix; a quaternion's four
+   components stand for sixteen blocks, which take them with the component and sign of `layout`. */
+
+typedef struct {
+    uint16_t inputs, outputs;         /* of one block */
+    uint16_t blocks;                  /* 1, or 4 for quaternions */
+    uint16_t GF_FLASH *starts;        /* [component][output], and the end */
+    uint8_t GF_FLASH *entries;
+    uint8_t GF_FLASH *magnitudes;     /* of each weight that is not 0, or NULL where all are 1 */
+    uint16_t GF_FLASH *first;         /* [component][output]: its first magnitude */
+    uint8_t GF_FLASH *layout;         /* [block row][block column]: 2 * component + (1 if negated) */
+} gf_listed_layer;
+
+#define GF_DEFINE_LISTED(NAME, TYPE, SUM)                                                                  \
+    GF_KERNEL SUM NAME(gf_listed_layer GF_FLASH *layer, const TYPE *in, unsigned output)                   \
+    {                                                                                                      \
+        const unsigned row = output / layer->outputs, o = output % layer->outputs;                         \
+        SUM total = 0;                                                                                     \
+        for (unsigned block = 0; block < layer->blocks; block++, in += layer->inputs) {                    \
+            const unsigned which = layer->layout[row * layer->blocks + block];                             \
+            const unsigned list = (which >> 1) * layer->outputs + o, end = layer->starts[list + 1];        \
+            const TYPE *at = in;                                                                           \
+            unsigned magnitude = layer->magnitudes ? layer->first[list] : 0;                               \
+            SUM sum = 0;                                                                                   \
+            for (unsigned i = layer->starts[list]; i < end; i++) {                                         \
+                const unsigned entry = layer->entries[i];                                                  \
+                SUM value;                                                                                 \
+                at += entry >> 1;                                                                          \
+                if (entry == 254)                                                                          \
+                    continue;                                                                              \
+                value = (SUM)*at++;                                                                        \
+                if (layer->magnitudes)                                                                     \
+                    value *= layer->magnitudes[magnitude++];                                               \
+                sum += entry & 1u ? -value : value;                                                        \
+            }                                                                                              \
+            total += which & 1u ? -sum : sum;                                                              \
+        }                                                                                                  \
+        return total;                                                                                      \
     }
 
 #endif

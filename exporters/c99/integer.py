@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from exporters.c99.constants import c_size
 from exporters.c99.forms import Form, c_sum_type, c_type, per
 from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
+from runtime.encodings import digits_per_byte, pack_digits
 from runtime.errors import ProgramError
 from runtime.types import Interval
+
+
+UNPACK_COST = 4.0
+"""Instructions to unpack a weight."""
 
 
 def sum_type(layer: Layer) -> str:
@@ -41,14 +48,15 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     sums = sum_type(layer)
     wide = 2.0 if sums == "int64_t" else 1.0
     macs = layer.codes[0].size * layer.outputs * layer.positions
-    cost = macs * target.costs.mac * wide + layer.outputs * layer.positions * 4.0
+    unpacked = layer.codes.size * (layer.result.shape[1] if not is_dot(layer) else 1)
+    cost = macs * target.costs.mac * wide + layer.outputs * layer.positions * 4.0 + unpacked * UNPACK_COST
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
     row = row_length(layer, target)
     held = row_type(layer, target, sums)
-    scratch = {}
+    taps = layer.codes[0].size
+    scratch = {"weights": taps}
     if not is_dot(layer):
-        taps = layer.codes[0].size
-        scratch = {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
+        scratch |= {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
     if in_lanes:
         scratch["codes"] = layer.result.shape[2]
     result = Form.LANES if in_lanes else Form.INTEGERS
@@ -57,7 +65,7 @@ def candidate(layer: Layer, target: Target) -> Candidate:
         Form.INTEGERS,
         result,
         cost,
-        layer.codes.size,
+        layer.outputs * per(taps, digits_per_byte(layer.value_set)),
         scratch,
         lambda site: _emit(site, layer, sums, held, row, in_lanes),
     )
@@ -65,14 +73,16 @@ def candidate(layer: Layer, target: Target) -> Candidate:
 
 def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bool) -> None:
     operand = c_type(layer.image.interval)
-    weights = site.constants.add("codes", "int8_t", layer.codes)
+    taps = layer.codes[0].size
+    packed = np.stack([pack_digits(row, layer.value_set) for row in layer.codes.reshape(layer.outputs, taps)])
+    weights = site.constants.add("digits", "uint8_t", packed)
     body = site.body
     if is_dot(layer):
-        inputs = layer.image.size
-        body.line(f"for (unsigned o = 0; o < {layer.outputs}; o++)")
-        function = f"gf_dot_{kernel_suffix(operand, sums)}"
-        dot = f"{function}({weights} + (size_t)o * {inputs}, {site.operand}, {inputs})"
-        body.line(f"    {site.result}[o] = {site.apply(dot, 'o')};")
+        with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
+            source = f"{weights} + (size_t)o * {packed.shape[1]}"
+            body.line(f"gf_weights({source}, {layer.value_set}, {taps}, weights);")
+            dot = f"gf_dot_{kernel_suffix(operand, sums)}(weights, {site.operand}, {taps})"
+            body.line(f"{site.result}[o] = {site.apply(dot, 'o')};")
         return
     group = layer.outputs // layer.groups
     name = descriptor(
@@ -85,6 +95,8 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
             "group": group,
             "row": row,
             "weights": weights,
+            "bytes": packed.shape[1],
+            "levels": layer.value_set,
         },
     )
     function = f"gf_rows_{kernel_suffix(operand, held, sums)}"
@@ -93,7 +105,7 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
         with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
             body.line(f"if (o % {group} == 0)")
             body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
-            body.line(f"{function}_sums(&{name}, rows, o, sums);")
+            body.line(f"{function}_sums(&{name}, rows, o, weights, sums);")
             body.line(f"for (unsigned x = 0; x < {columns}; x++)")
             if not in_lanes:
                 place = f"(o * (size_t){height} + y) * {columns} + x"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from exporters.c99 import columns, integer, lanes, popcount
+from exporters.c99 import columns, integer, lanes, listed, popcount
 from exporters.c99.epilogue import ELEMENTWISE, as_levels, chain_after, sole_readers
 from exporters.c99.forms import Form, Stored, has_planes
 from exporters.c99.kernels import Candidate
@@ -29,8 +29,12 @@ KERNELS: dict[str, Callable[[Layer, Target], Candidate | None]] = {
     "columns": columns.candidate,
     "words": popcount.candidate,
     "integers": integer.candidate,
+    "listed": listed.candidate,
 }
 """Kernels of layers with weights."""
+
+POOLING = frozenset({"lanes", "columns", "words"})
+"""Kernels that pool what they compute."""
 
 FLASH_SLACK = 1.35
 """A kernel is chosen whose constants are at most this many times those of the smallest."""
@@ -175,8 +179,10 @@ class _Planner:
             return ()
         if isinstance(node.op, SumPool) and self._is_total(node):
             chain = chain_after(self.program, index, self.readers)
+            form = self._packed_form(node.operands)
+            assert form is not None
             scratch = {"sums": 4 * node.type.channels}
-            self._step("total", node, chain, [self._want(node.operands[0], Form.LANES)], Form.INTEGERS, scratch)
+            self._step("total", node, chain, [self._want(node.operands[0], form)], Form.INTEGERS, scratch)
             return chain
         return self._loop(index, node)
 
@@ -231,7 +237,7 @@ class _Planner:
         op: SumPool = node.op  # type: ignore[assignment]
         (x,) = node.operands
         whole = op.kernel == self.types[x].shape[1:] and op.padding == (0, 0)
-        return whole and self._has(x, Form.LANES) and node.type.interval.magnitude < 2**31
+        return whole and self._packed_form([x]) is not None and node.type.interval.magnitude < 2**31
 
     def _linear(self, index: int, node: Node) -> tuple[Node, ...]:
         chain = chain_after(self.program, index, self.readers)
@@ -243,10 +249,10 @@ class _Planner:
                 break
         source, layer = self._layer(node, levels)
         chosen = self._choose(layer)
-        pool = self._pool_after(chain[-1] if chain else node) if chosen.kernel == "lanes" else None
-        if pool is not None and levels is not None:
+        pool = self._pool_after(chain[-1] if chain else node)
+        if pool is not None and levels is not None and chosen.kernel in POOLING:
             pooled = replace(layer, pooled=True)
-            with_pool = lanes.candidate(pooled, self.target)
+            with_pool = KERNELS[chosen.kernel](pooled, self.target)
             if with_pool is not None:
                 layer, chosen, chain = pooled, with_pool, (*chain, pool)
         reads = [self._want(source, chosen.operand)]

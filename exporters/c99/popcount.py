@@ -29,6 +29,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     cost = positions * lanes * (counted + LEVEL_COST) + positions * words * planes * 3.0
     flash = lanes * words * (1 + layer.magnitudes) * target.word // 8 + 4 * layer.outputs
     scratch = {"patches": target.positions * planes * words * target.word // 8}
+    if layer.levels is not None:
+        codes = per(layer.outputs, target.word) * layer.levels.type.bits
+        scratch["coded"] = target.positions * codes * target.word // 8
 
     def emit(site: Site) -> None:
         _emit(site, layer, words, lanes)
@@ -77,6 +80,7 @@ def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
             "words": words,
             "levels": levels,
             "codes": codes,
+            "pool": int(layer.pooled),
             "weights": constants.add("masks", "gf_word", _weights(layer, site.target, lanes)),
             "start": constants.add("start", "gf_sum", _start(layer)),
             "limits": limits,
@@ -85,7 +89,7 @@ def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
     )
     patches = site.scratch["patches"]
     if layer.levels is not None:
-        site.body.line(f"gf_words_run(&{name}, {site.operand}, {site.result}, {patches});")
+        site.body.line(f"gf_words_run(&{name}, {site.operand}, {site.result}, {patches}, coded);")
         return
     _emit_sums(site, layer, name, words * layer.image.bits)
 
