@@ -85,7 +85,8 @@ def emit_layer(step: Step, at: Context) -> None:
     layer, chosen = step.layer, step.candidate
     needs_chain = layer.levels is None or chosen.kernel in PLAIN
     bias = None if chosen.biased else layer.bias
-    apply = at.chain(step, step.chain, step.node.type, bias) if needs_chain else _unused
+    nodes = tuple(node for node in step.chain if not isinstance(node.op, MaxPool))
+    apply = at.chain(step, nodes, step.node.type, bias) if needs_chain else _unused
     site = Site(
         at.name,
         at.plan.target,

@@ -60,18 +60,23 @@ def runnable(machine: str, flags: Iterable[str] | None) -> dict[str, Target]:
     """Targets that a processor runs, by name, the best one last.
 
     ``machine``: its architecture as ``platform.machine`` says, in lower case. ``flags``: of the processor, None
-    where unknown. A target of one machine's family keeps its flags, without a triple for ``zig cc``, which
-    then compiles for the system it runs on.
+    where unknown. Beside the flags of its row a target is tuned for this very processor, and has no triple
+    for ``zig cc``, which then compiles for the system it runs on.
     """
     names: list[str] = []
     if machine in ("aarch64", "arm64"):
         names = ["arm64"]
     elif machine in ("x86_64", "amd64"):
         names = list(LEVELS)[: 1 + list(LEVELS).index(UNKNOWN)] if flags is None else _levels(set(flags))
-    rows = {name: replace(TARGETS[name], zig=("", TARGETS[name].zig[1])) for name in names}
+    rows = {name: _native(TARGETS[name]) for name in names}
     if "x86-64-v4" in rows:
         rows["x86-64-v4"] = _with_popcounts(rows["x86-64-v4"], POPCOUNTS in set(flags or ()))
     return {PORTABLE.name: PORTABLE, **rows}
+
+
+def _native(target: Target) -> Target:
+    tuned = ("-mtune=native",) if target.name in LEVELS else ()
+    return replace(target, gcc=(*target.gcc, *tuned), zig=("", target.zig[1]))
 
 
 def _levels(flags: set[str]) -> list[str]:

@@ -58,7 +58,8 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     if not is_dot(layer):
         scratch |= {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
     if in_lanes:
-        scratch["codes"] = layer.result.shape[2]
+        kept = layer.outputs * (layer.result.shape[2] // 2) if layer.pooled else layer.result.shape[2]
+        scratch["codes"] = kept
     result = Form.LANES if in_lanes else Form.INTEGERS
     return Candidate(
         "integers",
@@ -84,41 +85,65 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
             dot = f"gf_dot_{kernel_suffix(operand, sums)}(weights, {site.operand}, {taps})"
             body.line(f"{site.result}[o] = {site.apply(dot, 'o')};")
         return
+    name = _descriptor(site, layer, weights, packed.shape[1], row)
     group = layer.outputs // layer.groups
-    name = descriptor(
+    function = f"gf_rows_{kernel_suffix(operand, held, sums)}"
+    _, height, columns = layer.result.shape
+    rows = height // 2 * 2 if layer.pooled else height
+    with body.block(f"for (unsigned y = 0; y < {rows}; y++)"):
+        with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
+            body.line(f"if (o % {group} == 0)")
+            body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
+            body.line(f"{function}_sums(&{name}, rows, o, weights, sums);")
+            if layer.pooled:
+                _emit_pooled(site, layer)
+            elif in_lanes:
+                body.line(f"for (unsigned x = 0; x < {columns}; x++)")
+                body.line(f"    codes[x] = {site.apply('sums[x]', 'o')};")
+                body.line(_lanes_row(site, layer, "codes", "y", height, columns))
+            else:
+                place = f"(o * (size_t){height} + y) * {columns} + x"
+                body.line(f"for (unsigned x = 0; x < {columns}; x++)")
+                body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
+
+
+def _lanes_row(site: Site, layer: Layer, codes: str, y: str, height: int, columns: int) -> str:
+    """The call that packs one row of codes of the result, ``height`` rows of ``columns``."""
+    assert layer.levels is not None
+    planes, units = layer.levels.type.bits, per(height * columns, site.target.unit)
+    place = f"{site.result} + o * (size_t){planes * units}"
+    return f"gf_lanes_row({codes}, {place}, {planes}, {units}, {y} * (size_t){columns}, {columns});"
+
+
+def _emit_pooled(site: Site, layer: Layer) -> None:
+    """The larger code of two columns, and with every second row of two rows, kept for each output."""
+    _, height, columns = layer.result.shape
+    half, body = columns // 2, site.body
+    body.line(f"uint8_t *const kept = codes + o * {half};")
+    with body.block(f"for (unsigned x = 0; x < {half}; x++)"):
+        for number in range(2):
+            body.line(f"const uint8_t code{number} = {site.apply(f'sums[2 * x + {number}]', 'o')};")
+        body.line("const uint8_t larger = code0 > code1 ? code0 : code1;")
+        body.line("kept[x] = y % 2 && kept[x] > larger ? kept[x] : larger;")
+    body.line("if (y % 2)")
+    body.line(f"    {_lanes_row(site, layer, 'kept', '(y / 2)', height // 2, half)}")
+
+
+def _descriptor(site: Site, layer: Layer, weights: str, row_bytes: int, row: int) -> str:
+    return descriptor(
         site,
         "integer",
         {
             "window": window(layer),
             "outputs": layer.outputs,
             "inputs": layer.codes.shape[1],
-            "group": group,
+            "group": layer.outputs // layer.groups,
             "row": row,
             "weights": weights,
-            "bytes": packed.shape[1],
+            "bytes": row_bytes,
             "levels": layer.value_set,
         },
     )
-    function = f"gf_rows_{kernel_suffix(operand, held, sums)}"
-    _, height, columns = layer.result.shape
-    with body.block(f"for (unsigned y = 0; y < {height}; y++)"):
-        with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
-            body.line(f"if (o % {group} == 0)")
-            body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
-            body.line(f"{function}_sums(&{name}, rows, o, weights, sums);")
-            body.line(f"for (unsigned x = 0; x < {columns}; x++)")
-            if not in_lanes:
-                place = f"(o * (size_t){height} + y) * {columns} + x"
-                body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
-                return
-            assert layer.levels is not None
-            planes = layer.levels.type.bits
-            units = per(layer.positions, site.target.unit)
-            body.line(f"    {site.scratch['codes']}[x] = {site.apply('sums[x]', 'o')};")
-            body.line(
-                f"gf_lanes_row({site.scratch['codes']}, {site.result} + o * (size_t){planes * units}, "
-                f"{planes}, {units}, y * (size_t){columns}, {columns});"
-            )
 
 
 def kernel_suffix(*c_types: str) -> str:

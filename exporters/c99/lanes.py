@@ -87,12 +87,13 @@ def plan_table(layer: Layer, target: Target) -> Table | None:
         return units <= 2**16 and units * target.unit // 8 <= target.table_bytes
 
     most = max((t for t in range(1, blocks + 1) if fits(t)), default=1)
-    options = (_tile(layer, target, tile, blocks) for tile in range(1, most + 1))
+    options = [_tile(layer, target, tile, blocks) for tile in range(1, blocks + 1)]
     found = [(tiles * tile, -tile, tile, tiles, step, high) for tile, tiles, step, high in options if step]
     if not found:
         return None
     # the fewest blocks in all; of equals the largest tile, which decodes weights the least often
-    _, _, tile, tiles, step, high = min(found)
+    small = [row for row in found if row[2] <= most] or [min(found, key=lambda row: row[2])]
+    _, _, tile, tiles, step, high = min(small)
     return Table(moves, taps, tile * target.lane_units + span, tile, tiles, step, high)
 
 

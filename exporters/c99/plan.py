@@ -33,11 +33,15 @@ KERNELS: dict[str, Callable[[Layer, Target], Candidate | None]] = {
 }
 """Kernels of layers with weights."""
 
-POOLING = frozenset({"lanes", "columns", "words"})
-"""Kernels that pool what they compute."""
+POOLING = frozenset({"lanes", "columns", "words", "integers"})
+"""Kernels that pool what they compute, if it is bits."""
 
 FLASH_SLACK = 1.35
 """A kernel is chosen whose constants are at most this many times those of the smallest."""
+
+
+MOST_WASTE, SMALL_BYTES = 1.5, 512
+"""An operand of more bytes is not brought into a form that takes this many times those of its integers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +254,7 @@ class _Planner:
         source, layer = self._layer(node, levels)
         chosen = self._choose(layer)
         pool = self._pool_after(chain[-1] if chain else node)
-        if pool is not None and levels is not None and chosen.kernel in POOLING:
+        if pool is not None and levels is not None and chosen.kernel in POOLING and chosen.result is not Form.INTEGERS:
             pooled = replace(layer, pooled=True)
             with_pool = KERNELS[chosen.kernel](pooled, self.target)
             if with_pool is not None:
@@ -285,9 +289,17 @@ class _Planner:
         preferred = [c for c in found if c.kernel == self.kernel]
         if preferred:
             return preferred[0]
+        found = [c for c in found if not self._wastes(layer, c)]
         smallest = min(c.flash for c in found)
         small = [c for c in found if c.flash <= FLASH_SLACK * smallest]
         return min(small, key=lambda c: c.cost)
+
+    def _wastes(self, layer: Layer, candidate: Candidate) -> bool:
+        """Whether the operand takes far more memory in the candidate's form than as integers."""
+        image = layer.image
+        packed = Stored("", candidate.operand, image).bytes(self.target)
+        plain = Stored("", Form.INTEGERS, image).bytes(self.target)
+        return packed > MOST_WASTE * plain and packed > SMALL_BYTES
 
     # --- the arena ----------------------------------------------------------------------------------
 
