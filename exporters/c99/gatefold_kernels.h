@@ -60,18 +60,33 @@ typedef uint8_t gf_word;
 #define GF_INLINE static inline
 #endif
 
-/* gf_lane: as many units as one operation takes. Vectors of GCC and Clang need no intrinsics; any other
-   compiler gets the same program one unit at a time. */
-#if defined(__GNUC__) && GF_LANE_BITS > GF_UNIT_BITS
-typedef gf_unit gf_lane __attribute__((vector_size(GF_LANE_BITS / 8)));
-typedef gf_unit gf_lane_at __attribute__((vector_size(GF_LANE_BITS / 8), aligned(GF_UNIT_BITS / 8), may_alias));
-#define GF_LANE_UNITS (GF_LANE_BITS / GF_UNIT_BITS)
+/* gf_lane: as many units as one operation takes. Vectors of GCC and Clang need no intrinsics. A machine whose
+   vectors are narrower than the target's, or a compiler that has none, runs the same program in more steps. */
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define GF_NATIVE_BITS 512
+#elif defined(__GNUC__) && defined(__AVX2__)
+#define GF_NATIVE_BITS 256
+#elif defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON))
+#define GF_NATIVE_BITS 128
+#else
+#define GF_NATIVE_BITS 0
+#endif
+#if GF_LANE_BITS < GF_NATIVE_BITS
+#define GF_VECTOR_BITS GF_LANE_BITS
+#else
+#define GF_VECTOR_BITS GF_NATIVE_BITS
+#endif
+#if GF_VECTOR_BITS >= 128
+typedef gf_unit gf_lane __attribute__((vector_size(GF_VECTOR_BITS / 8)));
+typedef gf_unit gf_lane_at __attribute__((vector_size(GF_VECTOR_BITS / 8), aligned(GF_UNIT_BITS / 8), may_alias));
+#define GF_LANE_UNITS (GF_VECTOR_BITS / GF_UNIT_BITS)
 #else
 typedef gf_unit gf_lane;
 typedef gf_unit gf_lane_at;
 #define GF_LANE_UNITS 1
 #endif
-#define GF_LANE_BITS_USED (GF_LANE_UNITS * GF_UNIT_BITS)
+/* Units of one block of lanes in the layout of constants. */
+#define GF_BLOCK_UNITS (GF_LANE_BITS / GF_UNIT_BITS)
 #define GF_LOAD(unit) (*(const gf_lane_at *)(unit))
 #define GF_LOAD_FLASH(unit) (*(gf_lane_at GF_FLASH *)(unit))
 #define GF_STORE(unit, lane) (*(gf_lane_at *)(unit) = (lane))
@@ -269,7 +284,7 @@ GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned chann
         GF_ADD3(eights, carry, gf_left, gf_right);                                                         \
     } while (0)
 
-#if GF_LANE_BITS >= 128
+#if GF_VECTOR_BITS >= 128
 /* Vectors: 32 rows for one carry. */
 #define GF_ADD_MANY(row)                                                                                   \
     for (; count >= 32; count -= 32, list += 32) {                                                         \
@@ -343,7 +358,7 @@ GF_INLINE void gf_double(gf_lane_at *c, unsigned bits)
     c[0] = none;
 }
 
-#if defined(__GNUC__) && GF_LANE_BITS >= 128
+#if GF_VECTOR_BITS >= 128
 /* Places of the bits that are set in every byte, so that lists grow without a branch on each bit. */
 typedef uint16_t gf_eight __attribute__((vector_size(16)));
 typedef uint16_t gf_eight_at __attribute__((vector_size(16), aligned(2), may_alias));
@@ -410,7 +425,7 @@ GF_INLINE uint16_t *gf_list(uint16_t *list, uint8_t GF_FLASH *bits, unsigned cha
     for (unsigned c = 0; c < channels; c += 8) {
         unsigned byte = *bits++;
         unsigned at = start + c * step;
-#if defined(__GNUC__) && GF_LANE_BITS >= 128
+#if GF_VECTOR_BITS >= 128
         const gf_eight places = *(const gf_eight_at *)gf_set_bits[byte];
         *(gf_eight_at *)list = places * (uint16_t)step + (uint16_t)at;
         list += gf_popcount(byte);
@@ -437,7 +452,7 @@ typedef struct {
     uint16_t channels, planes, taps, outputs, magnitudes;
     uint16_t bits;       /* of a sum */
     uint16_t moves, row; /* of the table; units of one of its rows */
-    uint16_t tile, step; /* lanes' blocks of one tile; units from tile to tile */
+    uint16_t tile, step; /* units of one tile, and from tile to tile */
     uint16_t units;      /* of a plane of the image */
     uint16_t positions;  /* of the result */
     uint16_t levels, codes; /* thresholds of an output; planes of its codes */
@@ -498,12 +513,13 @@ GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in,
     }
 }
 
-/* Sums of one output over one tile, as `tile` blocks of `bits` planes. */
+/* Sums of one output over one tile: for every gf_lane of it, `bits` planes. */
 GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, const gf_unit *table, uint16_t *list,
                             uint16_t GF_FLASH *listed, gf_lane_at *counters)
 {
     const unsigned bits = layer->bits, planes = layer->planes, magnitudes = layer->magnitudes;
     const unsigned channels = layer->channels, taps = layer->taps, row = layer->row;
+    const unsigned blocks = layer->tile / GF_LANE_UNITS;
     const size_t plane_units = (size_t)channels * row, bytes = (channels + 7u) / 8u;
     const gf_lane none = {0};
     uint8_t GF_FLASH *weights = layer->weights;
@@ -512,11 +528,11 @@ GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, con
         weights += (size_t)output * magnitudes * 2 * taps * bytes;
     else
         counts += (size_t)output * magnitudes * 2;
-    for (unsigned i = 0; i < layer->tile * bits; i++)
+    for (unsigned i = 0; i < blocks * bits; i++)
         counters[i] = none;
     for (unsigned weight = planes + magnitudes - 1; weight--;) {
         if (weight != planes + magnitudes - 2)
-            for (unsigned block = 0; block < layer->tile; block++)
+            for (unsigned block = 0; block < blocks; block++)
                 gf_double(counters + block * bits, bits);
         for (unsigned sign = 0; sign < 2; sign++) {
             uint16_t GF_FLASH *own = listed;
@@ -535,16 +551,16 @@ GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, con
                         for (unsigned t = 0; t < taps; t++, source += bytes)
                             end = gf_list(end, source, channels, layer->tap[t], row);
                         count = (size_t)(end - list);
-                        for (unsigned block = 0; block < layer->tile; block++)
+                        for (unsigned block = 0; block < blocks; block++)
                             gf_add_rows(counters + block * bits, bits, base + block * GF_LANE_UNITS, 1, list, count);
                     } else
-                        for (unsigned block = 0; block < layer->tile; block++)
+                        for (unsigned block = 0; block < blocks; block++)
                             gf_add_listed(counters + block * bits, bits, base + block * GF_LANE_UNITS, 1, own, count);
                 }
                 if (!weights)
                     own += count + (sign ? 0 : counts[2 * m + 1]);
             }
-            for (unsigned block = 0; block < layer->tile; block++)
+            for (unsigned block = 0; block < blocks; block++)
                 gf_negate(counters + block * bits, bits);
         }
     }
@@ -608,8 +624,8 @@ GF_KERNEL void gf_lanes_integers(gf_lanes_layer GF_FLASH *layer, const gf_lane_a
                                  unsigned count)
 {
     const unsigned bits = layer->bits;
-    for (unsigned first = 0; first < count; first += GF_LANE_BITS_USED, counters += bits) {
-        const unsigned lanes = count - first < GF_LANE_BITS_USED ? count - first : GF_LANE_BITS_USED;
+    for (unsigned first = 0; first < count; first += GF_LANE_UNITS * GF_UNIT_BITS, counters += bits) {
+        const unsigned lanes = count - first < GF_LANE_UNITS * GF_UNIT_BITS ? count - first : GF_LANE_UNITS * GF_UNIT_BITS;
         for (unsigned l = 0; l < lanes; l++)
             sums[first + l] = 0;
         for (unsigned i = 0; i < bits; i++) {
@@ -735,14 +751,14 @@ GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, g
                             uint16_t *list, gf_lane_at *counters, gf_unit *pooled)
 {
     const unsigned units = (layer->positions + GF_UNIT_BITS - 1u) / GF_UNIT_BITS, columns = layer->columns;
-    const unsigned rows = layer->positions / columns, planes = layer->codes;
+    const unsigned rows = layer->positions / columns, planes = layer->codes, blocks = layer->tile / GF_LANE_UNITS;
     const unsigned smaller = ((columns / 2) * (rows / 2) + GF_UNIT_BITS - 1u) / GF_UNIT_BITS;
     for (unsigned tile = 0; tile * layer->step < units; tile++) {
         const unsigned start = tile * layer->step;
         const unsigned row = tile * layer->pool, left = rows - row;
         /* a pooled tile goes through scratch, with rows as long as a tile */
         gf_unit *const target = layer->pool ? pooled : out + start;
-        const unsigned long_row = layer->pool ? layer->tile * GF_LANE_UNITS : units;
+        const unsigned long_row = layer->pool ? layer->tile : units;
         uint16_t GF_FLASH *listed = layer->lists;
         gf_lanes_table(layer, in, table, tile);
         for (unsigned o = 0; o < layer->outputs; o++) {
@@ -750,7 +766,7 @@ GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, g
             gf_lanes_sum(layer, o, table, list, listed, counters);
             if (!layer->weights)
                 listed += gf_listed_entries(layer, o);
-            for (unsigned block = 0; block < layer->tile; block++) {
+            for (unsigned block = 0; block < blocks; block++) {
                 const unsigned first = block * GF_LANE_UNITS;
                 gf_lane codes[GF_MAX_CODES];
                 unsigned count = GF_LANE_UNITS, last = 0;
@@ -1017,7 +1033,7 @@ GF_KERNEL unsigned gf_active(gf_window GF_FLASH *window, const gf_word *in, unsi
             for (unsigned w = 0; w < words; w++) {
                 gf_word word = in[((size_t)at * window->planes + plane) * words + w];
                 unsigned channel = tap + w * GF_WORD_BITS;
-#if defined(__GNUC__) && GF_LANE_BITS >= 128
+#if GF_VECTOR_BITS >= 128
                 for (; word; word = (gf_word)(word >> 8), channel += 8) {
                     const gf_eight places = *(const gf_eight_at *)gf_set_bits[word & 255u];
                     *(gf_eight_at *)end = places + (uint16_t)channel;
@@ -1038,7 +1054,7 @@ GF_INLINE void gf_columns_sum(gf_columns_layer GF_FLASH *layer, gf_unit GF_FLASH
                               const unsigned *counts, gf_lane_at *counters)
 {
     const unsigned bits = layer->bits, planes = layer->window.planes, magnitudes = layer->magnitudes;
-    const size_t scale = GF_LANE_UNITS, plane = scale * layer->capacity;
+    const size_t scale = GF_BLOCK_UNITS, plane = scale * layer->capacity;
     const gf_lane none = {0};
     for (unsigned i = 0; i < bits; i++)
         counters[i] = none;
@@ -1098,17 +1114,17 @@ GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *i
     const unsigned planes = layer->window.planes, codes = layer->codes;
     const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
     const size_t positions = gf_position_count(&layer->window, layer->pool);
-    const size_t block = (size_t)2 * layer->magnitudes * GF_LANE_UNITS * layer->capacity;
+    const size_t block = (size_t)2 * layer->magnitudes * GF_BLOCK_UNITS * layer->capacity;
     for (size_t at = 0; at < positions; at++) {
         unsigned counts[8] = {0}, y, x;
-        gf_unit GF_FLASH *weights = layer->weights;
         gf_position(&layer->window, layer->pool, at, &y, &x);
         for (unsigned p = 0; p < planes; p++)
             counts[p] = gf_active(&layer->window, in, y, x, p, lists + (size_t)p * layer->capacity);
         for (unsigned w = 0; w < words * codes; w++)
             coded[w] = 0;
-        for (unsigned first = 0; first < layer->units; first += GF_LANE_UNITS, weights += block) {
-            gf_columns_sum(layer, weights, lists, counts, counters);
+        for (unsigned first = 0; first < layer->units; first += GF_LANE_UNITS) {
+            gf_columns_sum(layer, layer->weights + first / GF_BLOCK_UNITS * block + first % GF_BLOCK_UNITS, lists,
+                           counts, counters);
             gf_columns_codes(layer, counters, first, coded, words);
         }
         gf_keep_codes(coded, out, codes, words, layer->pool, at);
@@ -1200,12 +1216,12 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
         }                                                                                                  \
     }
 
-#if defined(__GNUC__) && GF_LANE_BITS >= 128
+#if GF_VECTOR_BITS >= 128
 /* Two vectors of sums in registers. */
-#define GF_RUN(SUM) (GF_LANE_BITS / 4 / sizeof(SUM))
+#define GF_RUN(SUM) (GF_VECTOR_BITS / 4 / sizeof(SUM))
 #define GF_SUMS_OF_RUN(ROW, SUM)                                                                           \
-    typedef SUM gf_run __attribute__((vector_size(GF_LANE_BITS / 8)));                                     \
-    typedef SUM gf_run_at __attribute__((vector_size(GF_LANE_BITS / 8), aligned(sizeof(SUM)), may_alias)); \
+    typedef SUM gf_run __attribute__((vector_size(GF_VECTOR_BITS / 8)));                                     \
+    typedef SUM gf_run_at __attribute__((vector_size(GF_VECTOR_BITS / 8), aligned(sizeof(SUM)), may_alias)); \
     gf_run left = {0}, right = {0};                                                                        \
     for (size_t t = 0; t < taps; t++) {                                                                    \
         const ROW *at = rows + t * row + x;                                                                \

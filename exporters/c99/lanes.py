@@ -225,7 +225,7 @@ def _emit(
             "bits": bits,
             "moves": len(table.moves),
             "row": table.row,
-            "tile": table.tile,
+            "tile": table.tile * target.lane_units,
             "step": table.step,
             "units": per(layer.image.shape[1] * layer.image.shape[2], unit),
             "positions": layer.positions,
