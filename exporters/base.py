@@ -106,16 +106,28 @@ EXPORTERS: dict[str, ExporterRow] = {
         summary="a folder of freestanding C99 for processors and microcontrollers",
         suffix="",
         options=(
-            Option("target", tuple(TARGETS), DEFAULT_TARGET, "machine whose word sizes and costs choose kernels"),
+            Option(
+                "target",
+                tuple(TARGETS),
+                DEFAULT_TARGET,
+                "machine whose word sizes and costs choose kernels",
+            ),
             Option("layout", ("plain", "arduino", "zephyr"), "plain", "how the files lie in the folder"),
             Option("name", (), "", "prefix of every symbol, made from the program's name if empty"),
             Option(
                 "prefer",
-                ("auto", "lanes", "columns", "words", "integers"),
+                ("auto", "lanes", "columns", "words", "integers", "listed"),
                 "auto",
                 "kernel to take wherever it can compute a layer, in place of the cheapest",
             ),
         ),
+        executors={
+            "c99": ExecutorRow(
+                "exporters.c99.executor:C99Executor",
+                "the generated C, compiled for this machine",
+                check="exporters.c99.compilers:missing",
+            ),
+        },
     ),
 }
 

@@ -9,8 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from exporters.c99.chains import literal
-from exporters.c99.constants import Constants
+from exporters.c99.constants import Constants, literal
 from exporters.c99.emit import emit_step, scratch_type
 from exporters.c99.folder import folder_files
 from exporters.c99.forms import Form, c_type
@@ -89,9 +88,9 @@ def generate(
     """``program`` as C99 for ``target``.
 
     ``name``: prefix of every symbol, by default made from the program's name. ``vectors``: samples of the
-    self-test, 0 for none. ``layout``: ``plain``, ``arduino`` or ``zephyr``. ``kernel``: a row of ``KERNELS``
-    to prefer. Raises InputError for an unknown target, layout or kernel, and ProgramError for an op that has
-    no rule or sizes that the target cannot address.
+    self-test, 0 for none. ``layout``: ``plain``, ``arduino`` or ``zephyr``. ``kernel``: a row of
+    ``KERNELS`` to prefer. Raises InputError for an unknown target, layout or kernel, and ProgramError
+    for an op that has no rule or sizes that the target cannot address.
     """
     chosen = find_target(target) if isinstance(target, str) else target
     if kernel != "auto" and kernel not in KERNELS:
@@ -148,11 +147,8 @@ def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 
 def _kernels_used(text: str) -> tuple[str, ...]:
-    known = ("gf_lanes_run", "gf_columns_run", "gf_words_run", "gf_lanes_sum", "gf_lanes_integers")
-    known += ("gf_words_sums", "gf_patch", "gf_rows_", "gf_dot_", "gf_lanes_row", "gf_lanes_pool", "gf_words_pool")
-    known += ("gf_listed_", "gf_weights", "gf_words_total", "gf_lanes_total", "gf_lanes_of_bytes", "gf_words_of_bytes", "gf_bytes_of_lanes")
-    known += ("gf_bytes_of_words", "gf_words_of_lanes", "gf_lanes_of_words", "gf_floor_sqrt", "gf_round_div")
-    return tuple(name for name in known if name in text)
+    """Functions of the header that the code calls, in order."""
+    return tuple(dict.fromkeys(re.findall(r"gf_[a-z0-9_]+(?=\()", text)))
 
 
 def _sizes(constants: Constants, target: Target) -> dict[str, int]:
@@ -162,14 +158,16 @@ def _sizes(constants: Constants, target: Target) -> dict[str, int]:
         "gf_unit": target.unit // 8,
         "gf_word": target.word // 8,
         "gf_limit": 2 if limit.hi < 2**16 else 4,
-        "gf_sum": 2 if -(2**15) <= total.lo and total.hi < 2**15 else 4,
+        "gf_sum": 2 if total.lo >= -(2**15) and total.hi < 2**15 else 4,
     }
 
 
 # --- the call of a step ------------------------------------------------------------------------------
 
 
-def _call(plan: Plan, number: int, step: Step, name: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> str:
+def _call(
+    plan: Plan, number: int, step: Step, name: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]
+) -> str:
     """``NAME_stepN(operands, result, scratch);``"""
     arguments = [_pointer(plan, key, inputs, outputs, const=True) for key in step.reads]
     arguments.append(_pointer(plan, step.result, inputs, outputs))
@@ -203,7 +201,9 @@ def _banner(program: Program, what: str) -> Iterator[str]:
 
 
 def _signature(prefix: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> str:
-    arrays = [f"const {p.c_type} *{p.c_name}" for p in inputs] + [f"{p.c_type} *{p.c_name}" for p in outputs]
+    arrays = [f"const {p.c_type} *{p.c_name}" for p in inputs] + [
+        f"{p.c_type} *{p.c_name}" for p in outputs
+    ]
     return f"int {prefix}_run({', '.join(arrays)}, void *arena, size_t arena_bytes)"
 
 
@@ -226,7 +226,9 @@ def _header(
         for code, (error, meaning) in enumerate(ERRORS.items()):
             out.line(f"{prefix}_{error} = {code}, /* {meaning} */")
     out.line()
-    out.line("/* Runs one sample. Nothing is written unless the result is OK. No array may overlap another or")
+    out.line(
+        "/* Runs one sample. Nothing is written unless the result is OK. No array may overlap another or"
+    )
     out.line("   the arena. Several calls may run at once, each with its own arena.")
     out.line()
     for port in (*inputs, *outputs):
@@ -282,7 +284,7 @@ def _source(
     out.lines("volatile uint32_t gf_step;", "#define GF_STEP(number) (gf_step = (number))", "#else")
     out.lines("#define GF_STEP(number) ((void)0)", "#endif", "")
     out.lines(*body.splitlines())
-    with out.block(_signature(prefix, inputs, outputs) + "\n"):
+    with out.block(_signature(prefix, inputs, outputs)):
         _emit_checks(out, prefix, plan, inputs, outputs)
         out.line("uint8_t *const memory = (uint8_t *)arena;")
         for number, (step, call) in enumerate(zip(plan.steps, calls, strict=True)):

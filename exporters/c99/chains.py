@@ -74,7 +74,7 @@ def _shift_right(op: ShiftRight, at: Element) -> list[str]:
 
 
 def _lookup(op: Lookup, at: Element) -> list[str]:
-    rows, entries = op.table.shape
+    rows = op.table.shape[0]
     start = at.operand.lo - op.first
     used = op.table[:, start : start + at.operand.hi - at.operand.lo + 1]
     name = at.constants.add_integers("table", used)
@@ -127,11 +127,16 @@ def widest(chain: tuple[Node, ...], operand: Interval) -> Interval:
 
 def uses_channel(chain: tuple[Node, ...]) -> bool:
     """Whether some op of the chain has constants of each channel."""
-    return any(isinstance(n.op, Threshold | Requantize) or isinstance(n.op, Lookup) for n in chain)
+    return any(isinstance(n.op, (Threshold | Requantize, Lookup)) for n in chain)
 
 
 def emit_chain(
-    out: Emitter, constants: Constants, name: str, chain: tuple[Node, ...], operand: TensorType, bias: IntArray | None
+    out: Emitter,
+    constants: Constants,
+    name: str,
+    chain: tuple[Node, ...],
+    operand: TensorType,
+    bias: IntArray | None,
 ) -> None:
     """A function ``name(sum, channel)`` that gives one element behind ``chain``.
 

@@ -38,7 +38,7 @@ class Constants:
         """A constant in the smallest C type that holds the array."""
         lo, hi = int(array.min()), int(array.max())
         for bits in (8, 16, 32, 64):
-            if 0 <= lo and hi < 1 << bits:
+            if lo >= 0 and hi < 1 << bits:
                 return self.add(hint, f"uint{bits}_t", array)
             if -(1 << (bits - 1)) <= lo and hi < 1 << (bits - 1):
                 return self.add(hint, f"int{bits}_t", array)
@@ -50,7 +50,9 @@ class Constants:
 
     def reach(self, c_type: str) -> Interval:
         """Hull of 0 and all elements of arrays of that type."""
-        ends = [int(end) for t, flat in self._arrays.values() if t == c_type for end in (flat.min(), flat.max())]
+        ends = [
+            int(end) for t, flat in self._arrays.values() if t == c_type for end in (flat.min(), flat.max())
+        ]
         return Interval.of([0, *ends])
 
     def declarations(self) -> list[str]:

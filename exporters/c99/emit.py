@@ -58,7 +58,9 @@ class Context:
         """C type of the elements of a step's result."""
         return self.plan.stored[step.result].c_type
 
-    def chain(self, step: Step, nodes: tuple[Node, ...], operand: TensorType, bias: object = None) -> Callable[[str, str], str]:
+    def chain(
+        self, step: Step, nodes: tuple[Node, ...], operand: TensorType, bias: object = None
+    ) -> Callable[[str, str], str]:
         """Emit the function of a chain, if there is something to compute; returns how it is applied."""
         has_bias = bias is not None and bias.any()  # type: ignore[attr-defined]
         if not nodes and not has_bias:
@@ -81,7 +83,8 @@ def scratch_type(step: Step, name: str, target: Target) -> str:
 
 def emit_layer(step: Step, at: Context) -> None:
     """A layer with weights, by the kernel that was chosen."""
-    assert step.layer is not None and step.candidate is not None
+    assert step.layer is not None
+    assert step.candidate is not None
     layer, chosen = step.layer, step.candidate
     needs_chain = layer.levels is None or chosen.kernel in PLAIN
     bias = None if chosen.biased else layer.bias
@@ -179,25 +182,25 @@ def emit_bits(step: Step, at: Context) -> None:
             return "0"
         return f"in{number}[(i * {planes[number]} + {p}) * {inner} + j]"
 
-    with at.body.block(f"for (size_t i = 0; i < {outer}; i++)"):
-        with at.body.block(f"for (size_t j = 0; j < {inner}; j++)"):
+    heads = (f"for (size_t i = 0; i < {outer}; i++)", f"for (size_t j = 0; j < {inner}; j++)")
+    with at.body.block(heads[0]), at.body.block(heads[1]):
+        if isinstance(step.node.op, Select):
+            at.body.line(f"const {result.c_type} take = {_condition(step, at, in_lanes, inner)};")
+        for p in range(result.type.bits):
             if isinstance(step.node.op, Select):
-                at.body.line(f"const {result.c_type} take = {_condition(step, at, in_lanes, inner)};")
-            for p in range(result.type.bits):
-                if isinstance(step.node.op, Select):
-                    a, b = plane(1, p), plane(2, p)
-                    text = f"(take & {a}) | ({result.c_type})(~take & {b})"
-                else:
-                    text = EXPRESSIONS[type(step.node.op)].format(*(plane(n, p) for n in range(len(planes))))
-                at.body.line(f"out[(i * {result.type.bits} + {p}) * {inner} + j] = ({result.c_type})({text});")
-            if isinstance(step.node.op, Not) and bits % unit:
-                at.body.line(f"if (j == {inner - 1})")
-                with at.body.block("   "):
-                    for p in range(result.type.bits):
-                        at.body.line(
-                            f"out[(i * {result.type.bits} + {p}) * {inner} + j] &= "
-                            f"({result.c_type})((({result.c_type})1 << {bits % unit}) - 1);"
-                        )
+                a, b = plane(1, p), plane(2, p)
+                text = f"(take & {a}) | ({result.c_type})(~take & {b})"
+            else:
+                text = EXPRESSIONS[type(step.node.op)].format(*(plane(n, p) for n in range(len(planes))))
+            at.body.line(f"out[(i * {result.type.bits} + {p}) * {inner} + j] = ({result.c_type})({text});")
+        if isinstance(step.node.op, Not) and bits % unit:
+            at.body.line(f"if (j == {inner - 1})")
+            with at.body.block("   "):
+                for p in range(result.type.bits):
+                    at.body.line(
+                        f"out[(i * {result.type.bits} + {p}) * {inner} + j] &= "
+                        f"({result.c_type})((({result.c_type})1 << {bits % unit}) - 1);"
+                    )
 
 
 def _condition(step: Step, at: Context, in_lanes: bool, inner: int) -> str:

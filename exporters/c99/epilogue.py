@@ -15,7 +15,16 @@ from runtime.ir import Node, Program
 from runtime.ops import Clip, FloorSqrt, Lookup, Not, Op, Requantize, ShiftRight, Square, Threshold
 from runtime.types import IntArray, Interval, TensorType
 
-ELEMENTWISE: tuple[type[Op], ...] = (Threshold, Requantize, ShiftRight, Clip, Lookup, Not, Square, FloorSqrt)
+ELEMENTWISE: tuple[type[Op], ...] = (
+    Threshold,
+    Requantize,
+    ShiftRight,
+    Clip,
+    Lookup,
+    Not,
+    Square,
+    FloorSqrt,
+)
 """Ops of one operand that treat each element by itself, by its channel at most."""
 
 MAX_LEVELS = 15
@@ -92,7 +101,9 @@ def as_levels(chain: tuple[Node, ...], operand: TensorType, most: int = MAX_LEVE
         direction = direction * own
     falling = direction < 0
     levels = type_.interval.hi
-    limits = np.stack([_limit(chain, operand.interval, falling, level) for level in range(1, levels + 1)], axis=1)
+    limits = np.stack(
+        [_limit(chain, operand.interval, falling, level) for level in range(1, levels + 1)], axis=1
+    )
     return Levels(limits, falling, type_)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,14 @@ from runtime.version import VERSION
 if TYPE_CHECKING:
     from exporters.c99.build import Port, Source
 
-Files = Mapping[str, bytes]
+Files = dict[str, bytes]
 
 WARNINGS = "-std=c99 -pedantic -Wall -Wextra -Werror -ffreestanding"
 """Flags with which every generated file compiles."""
 
 
 def folder_files(source: Source, program: Program, vectors: int, layout: str) -> Source:
-    """``source`` with self-test, README and build files, in a layout. Raises InputError for an unknown one."""
+    """``source`` with self-test, README and build files in a layout; InputError for an unknown one."""
     if layout not in LAYOUTS:
         raise InputError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r:.80}")
     files = dict(source.files)
@@ -151,7 +151,11 @@ endif()
     return found
 
 
-LAYOUTS: dict[str, Callable[[Source, Files], Files]] = {"plain": _plain, "arduino": _arduino, "zephyr": _zephyr}
+LAYOUTS: dict[str, Callable[[Source, Files], Files]] = {
+    "plain": _plain,
+    "arduino": _arduino,
+    "zephyr": _zephyr,
+}
 """How the files lie in the folder."""
 
 
@@ -164,7 +168,11 @@ def _readme(source: Source, program: Program, vectors: int) -> str:
     name = source.name
     rows = [_port_row(p, "in") for p in source.inputs] + [_port_row(p, "out") for p in source.outputs]
     arrays = ", ".join(p.c_name for p in (*source.inputs, *source.outputs))
-    test = f"\n`{name}_selftest.c` runs {vectors} embedded samples and returns 0 when all is right.\n" if vectors else ""
+    test = (
+        f"\n`{name}_selftest.c` runs {vectors} embedded samples and returns 0 when all is right.\n"
+        if vectors
+        else ""
+    )
     table = "\n".join(rows)
     return f"""# {name}
 

@@ -22,7 +22,7 @@ LEVELS = {
 """Levels of x86-64 in rising order: the flags in ``/proc/cpuinfo`` that each adds (psABI, 3.1.1)."""
 
 POPCOUNTS = "avx512_vpopcntdq"
-"""The flag of vector popcounts, which the target of the highest level takes for granted and the level does not."""
+"""The flag of vector popcounts, which the highest target takes for granted and its level does not."""
 
 UNKNOWN = "x86-64-v2"
 """Level of x86-64 where the system does not say: what NumPy's own builds and today's systems need."""
@@ -46,22 +46,24 @@ def host_targets() -> dict[str, Target]:
 
 
 def find_host_target(name: str = HOST) -> Target:
-    """The target of that name, ``host`` for the best. Raises InputError for one that this machine cannot run."""
+    """The target of that name, ``host`` for the best. Raises InputError for one that cannot run here."""
     known = host_targets()
     if name == HOST:
         return list(known.values())[-1]
     if name not in known:
         names = ", ".join((HOST, *known))
-        raise InputError(f"on this machine the target of executor c99 must be one of {names}, not {name!r:.80}")
+        raise InputError(
+            f"on this machine the target of executor c99 must be one of {names}, not {name!r:.80}"
+        )
     return known[name]
 
 
 def runnable(machine: str, flags: Iterable[str] | None) -> dict[str, Target]:
     """Targets that a processor runs, by name, the best one last.
 
-    ``machine``: its architecture as ``platform.machine`` says, in lower case. ``flags``: of the processor, None
-    where unknown. Beside the flags of its row a target is tuned for this very processor, and has no triple
-    for ``zig cc``, which then compiles for the system it runs on.
+    ``machine``: its architecture as ``platform.machine`` says, in lower case. ``flags``: of the processor,
+    None where unknown. Beside the flags of its row a target is tuned for this very processor, and has no
+    triple for ``zig cc``, which then compiles for the system it runs on.
     """
     names: list[str] = []
     if machine in ("aarch64", "arm64"):
@@ -89,7 +91,7 @@ def _levels(flags: set[str]) -> list[str]:
 
 
 def _with_popcounts(target: Target, there: bool) -> Target:
-    """The highest level with the instructions of vector popcounts, or planned for a processor without them."""
+    """The highest level with the instructions of vector popcounts, or planned for doing without."""
     if there:
         triple, cpu = target.zig
         return replace(target, zig=(triple, f"{cpu}+avx512vpopcntdq"))

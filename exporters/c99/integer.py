@@ -13,7 +13,6 @@ from runtime.encodings import digits_per_byte, pack_digits
 from runtime.errors import ProgramError
 from runtime.types import Interval
 
-
 UNPACK_COST = 4.0
 """Instructions to unpack a weight."""
 
@@ -43,7 +42,9 @@ def row_type(layer: Layer, target: Target, sums: str) -> str:
 
 def candidate(layer: Layer, target: Target) -> Candidate:
     """The kernel for this layer. Raises ProgramError where it exceeds the fields of a descriptor."""
-    if not fits_fields(layer.outputs, *layer.image.shape, *layer.result.shape, *layer.kernel, *layer.padding):
+    if not fits_fields(
+        layer.outputs, *layer.image.shape, *layer.result.shape, *layer.kernel, *layer.padding
+    ):
         raise ProgramError(f"{layer.node.result}: c99 takes at most 65535 channels, rows and columns")
     sums = sum_type(layer)
     wide = 2.0 if sums == "int64_t" else 1.0
@@ -75,7 +76,9 @@ def candidate(layer: Layer, target: Target) -> Candidate:
 def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bool) -> None:
     operand = c_type(layer.image.interval)
     taps = layer.codes[0].size
-    packed = np.stack([pack_digits(row, layer.value_set) for row in layer.codes.reshape(layer.outputs, taps)])
+    packed = np.stack(
+        [pack_digits(row, layer.value_set) for row in layer.codes.reshape(layer.outputs, taps)]
+    )
     weights = site.constants.add("digits", "uint8_t", packed)
     body = site.body
     if is_dot(layer):
@@ -90,21 +93,21 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
     function = f"gf_rows_{kernel_suffix(operand, held, sums)}"
     _, height, columns = layer.result.shape
     rows = height // 2 * 2 if layer.pooled else height
-    with body.block(f"for (unsigned y = 0; y < {rows}; y++)"):
-        with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
-            body.line(f"if (o % {group} == 0)")
-            body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
-            body.line(f"{function}_sums(&{name}, rows, o, weights, sums);")
-            if layer.pooled:
-                _emit_pooled(site, layer)
-            elif in_lanes:
-                body.line(f"for (unsigned x = 0; x < {columns}; x++)")
-                body.line(f"    codes[x] = {site.apply('sums[x]', 'o')};")
-                body.line(_lanes_row(site, layer, "codes", "y", height, columns))
-            else:
-                place = f"(o * (size_t){height} + y) * {columns} + x"
-                body.line(f"for (unsigned x = 0; x < {columns}; x++)")
-                body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
+    heads = (f"for (unsigned y = 0; y < {rows}; y++)", f"for (unsigned o = 0; o < {layer.outputs}; o++)")
+    with body.block(heads[0]), body.block(heads[1]):
+        body.line(f"if (o % {group} == 0)")
+        body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
+        body.line(f"{function}_sums(&{name}, rows, o, weights, sums);")
+        if layer.pooled:
+            _emit_pooled(site, layer)
+        elif in_lanes:
+            body.line(f"for (unsigned x = 0; x < {columns}; x++)")
+            body.line(f"    codes[x] = {site.apply('sums[x]', 'o')};")
+            body.line(_lanes_row(site, layer, "codes", "y", height, columns))
+        else:
+            place = f"(o * (size_t){height} + y) * {columns} + x"
+            body.line(f"for (unsigned x = 0; x < {columns}; x++)")
+            body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
 
 
 def _lanes_row(site: Site, layer: Layer, codes: str, y: str, height: int, columns: int) -> str:

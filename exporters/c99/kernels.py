@@ -13,7 +13,7 @@ from exporters.c99.forms import Form
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
 from exporters.emitter import Emitter
-from runtime.types import Interval
+from runtime.types import IntArray, Interval
 
 FIELD_LIMIT = 2**16 - 1
 """Largest number in a descriptor of ``gatefold_kernels.h``."""
@@ -40,9 +40,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to compute a layer. ``operand``, ``result``: the forms it reads and writes. ``cost``: estimated
-    instructions. ``flash``: bytes of weights. ``scratch``: bytes by name. ``biased``: whether its sums, where
-    they are integers, have the bias."""
+    """One way to compute a layer.
+
+    ``operand``, ``result``: the forms it reads and writes. ``cost``: estimated instructions. ``flash``:
+    bytes of weights. ``scratch``: bytes by name. ``biased``: whether its sums, where they are integers,
+    have the bias.
+    """
 
     kernel: str
     operand: Form
@@ -63,13 +66,14 @@ def counter_bits(raw: Interval) -> int:
     return max(6, Interval(min(raw.lo, -1), max(raw.hi, 0)).bits)
 
 
-def counter_limits(levels: Levels, bias: np.ndarray, raw: Interval, bits: int) -> np.ndarray:
+def counter_limits(levels: Levels, bias: np.ndarray, raw: Interval, bits: int) -> IntArray:
     """Limits of counters, (outputs, levels): reached from below, less the least counter of ``bits`` bits.
 
     Where a limit falls, not reaching it is what counts.
     """
     rising = levels.limits + levels.falling[:, None] - bias[:, None]
-    return np.clip(rising, raw.lo, raw.hi + 1) + (1 << (bits - 1))
+    limits: IntArray = np.clip(rising, raw.lo, raw.hi + 1) + (1 << (bits - 1))
+    return limits
 
 
 def descriptor(site: Site, kind: str, values: Mapping[str, object]) -> str:

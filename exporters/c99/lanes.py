@@ -59,7 +59,7 @@ class Table:
 
 
 def _moves(layer: Layer, unit: int) -> tuple[tuple[Move, ...], tuple[tuple[int, int], ...], int]:
-    """Moves, taps as (move, unit within its row), and units by which the taps of one move differ at most."""
+    """Moves, taps as (move, unit within its row), and most units by which the taps of one move differ."""
     columns = layer.image.shape[2]
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for index, (u, v) in enumerate(np.ndindex(*layer.kernel)):
@@ -67,7 +67,9 @@ def _moves(layer: Layer, unit: int) -> tuple[tuple[Move, ...], tuple[tuple[int, 
         offset = (u * layer.dilation[0] - layer.padding[0]) * columns + across
         first, shift = divmod(offset, unit)
         found.setdefault((across, shift), []).append((index, first))
-    moves, taps, span = [], {}, 0
+    moves: list[Move] = []
+    taps: dict[int, tuple[int, int]] = {}
+    span = 0
     for number, ((across, shift), members) in enumerate(found.items()):
         first = min(f for _, f in members)
         moves.append(Move(across, shift, first))
@@ -150,12 +152,22 @@ def _weight_bytes(layer: Layer) -> np.ndarray:
 def candidate(layer: Layer, target: Target) -> Candidate | None:
     """The kernel for this layer, or None where windows do not map positions to positions one to one."""
     _, height, width = layer.image.shape
-    if not layer.takes_planes or layer.groups != 1 or layer.stride != (1, 1) or layer.result.shape[2] != width:
+    if (
+        not layer.takes_planes
+        or layer.groups != 1
+        or layer.stride != (1, 1)
+        or layer.result.shape[2] != width
+    ):
         return None
     bits = counter_bits(layer.raw)
     table = plan_table(layer, target)
-    if table is None or bits > 30 or table.units(layer) > 2**16 or not fits_fields(
-        layer.outputs, layer.image.channels, layer.taps, layer.positions, height * width, table.row
+    if (
+        table is None
+        or bits > 30
+        or table.units(layer) > 2**16
+        or not fits_fields(
+            layer.outputs, layer.image.channels, layer.taps, layer.positions, height * width, table.row
+        )
     ):
         return None
     counts, entries = _entries(layer, table)
@@ -164,14 +176,18 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     listed = by_list <= by_bits
     costs, planes = target.costs, layer.image.bits
     adds = entries.size * planes * table.tiles * table.tile * costs.row
-    decode = 0.0 if listed else (costs.entry * entries.size + SCAN_COST * layer.codes.size) * planes * table.tiles
+    decode = (
+        0.0
+        if listed
+        else (costs.entry * entries.size + SCAN_COST * layer.codes.size) * planes * table.tiles
+    )
     moved = TABLE_COST * table.units(layer) * table.tiles * target.unit / 32
     scratch = {
         "table": table.units(layer) * target.unit // 8,
         "list": 0 if listed else 2 * (int(counts.max()) + LIST_SLACK),
         "counters": table.tile * bits * target.lane // 8,
     }
-    if layer.pooled:
+    if layer.pooled and layer.levels is not None:
         scratch["pooled"] = layer.levels.type.bits * table.tile * target.lane // 8
     if layer.levels is None:
         scratch["sums"] = 4 * table.tile * target.lane
@@ -180,7 +196,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         _emit(site, layer, table, bits, counts, entries if listed else None)
 
     result = Form.INTEGERS if layer.levels is None else Form.LANES
-    return Candidate("lanes", Form.LANES, result, adds + decode + moved, min(by_list, by_bits), scratch, emit)
+    return Candidate(
+        "lanes", Form.LANES, result, adds + decode + moved, min(by_list, by_bits), scratch, emit
+    )
 
 
 def _emit(
@@ -256,7 +274,9 @@ def _emit_sums(site: Site, layer: Layer, table: Table, name: str) -> None:
     with body.block(f"for (unsigned tile = 0; tile < {table.tiles}; tile++)"):
         body.line(f"uint16_t GF_FLASH *listed = {name}.lists;")
         body.line(f"const size_t first = (size_t)tile * {lanes};")
-        body.line(f"const unsigned count = {size} - first < {lanes} ? (unsigned)({size} - first) : {lanes};")
+        body.line(
+            f"const unsigned count = {size} - first < {lanes} ? (unsigned)({size} - first) : {lanes};"
+        )
         body.line(f"gf_lanes_table(&{name}, {site.operand}, {site.scratch['table']}, tile);")
         with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
             body.lines(

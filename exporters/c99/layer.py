@@ -16,10 +16,13 @@ from runtime.value_sets import max_code, planes_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """``codes``: int8 (outputs, inputs of a group, rows, columns). ``image``: type (inputs, rows, columns) of
-    the operand. ``result``: type (outputs, rows, columns) of the sums, bias included. ``levels``: thresholds
-    that read the sums, or None. ``pooled``: whether only the largest code of each
-    2x2 window is kept."""
+    """A layer.
+
+    ``codes``: int8 (outputs, inputs of a group, rows, columns). ``image``: type (inputs, rows, columns) of
+    the operand. ``result``: type (outputs, rows, columns) of the sums, bias included. ``levels``:
+    thresholds that read the sums, or None. ``pooled``: whether only the largest code of each 2x2 window
+    is kept.
+    """
 
     node: Node
     codes: np.ndarray
@@ -42,7 +45,7 @@ class Layer:
     @property
     def taps(self) -> int:
         """Positions of a window."""
-        return self.codes.shape[2] * self.codes.shape[3]
+        return int(self.codes.shape[2] * self.codes.shape[3])
 
     @property
     def outputs(self) -> int:
@@ -77,7 +80,7 @@ class Layer:
         return Interval(min(lo, 0), max(hi, 0))
 
     def planes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sign bits and magnitude bits of the codes: (outputs, inputs, rows, columns), and magnitudes first."""
+        """Sign bits (outputs, inputs, rows, columns) and magnitude bits, the same with magnitudes first."""
         planes = planes_of(self.codes, self.value_set)
         return planes[0], planes[1:]
 

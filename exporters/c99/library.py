@@ -50,9 +50,11 @@ def _open_in_memory(content: bytes) -> tuple[ctypes.CDLL, int] | None:
 
 
 def _open_in_file(content: bytes) -> tuple[ctypes.CDLL, Path | None]:
-    """The object, and the file that Windows keeps while it is loaded; elsewhere the file is gone already."""
+    """The object, and its file where that has to stay while the object is loaded (Windows)."""
     try:
-        handle, name = tempfile.mkstemp(prefix="gatefold-c99-", suffix=".dll" if sys.platform == "win32" else ".so")
+        handle, name = tempfile.mkstemp(
+            prefix="gatefold-c99-", suffix=".dll" if sys.platform == "win32" else ".so"
+        )
         path = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -64,8 +66,8 @@ def _open_in_file(content: bytes) -> tuple[ctypes.CDLL, Path | None]:
     except OSError as error:
         reason = " ".join(str(error).split())[:300]
         raise GatefoldError(
-            f"the compiled program cannot be loaded: {reason}; GATEFOLD_CC must be a compiler for this machine, "
-            "and TMPDIR a folder that allows execution"
+            f"the compiled program cannot be loaded: {reason}; "
+            "GATEFOLD_CC must be a compiler for this machine, and TMPDIR a folder that allows execution"
         ) from None
     try:
         path.unlink()

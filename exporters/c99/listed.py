@@ -31,7 +31,8 @@ def _components(layer: Layer) -> np.ndarray:
 def _lists(components: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Starts of all lists and the end, entries, magnitudes, and the first magnitude of each list."""
     entries: list[int] = []
-    starts, magnitudes, first = [0], [], []
+    starts, first = [0], []
+    magnitudes: list[int] = []
     for row in components.reshape(-1, components.shape[-1]):
         places = np.flatnonzero(row)
         first.append(len(magnitudes))

@@ -47,9 +47,10 @@ def broadcast_strides(operand: TensorType, result: TensorType) -> Strides:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What a loop is emitted from. ``operands``: C expressions. ``types``: of the operands, then the result.
+    """What a loop is emitted from.
 
-    ``result``: C expression of the result's pointer. ``apply(value, channel)``: what is stored.
+    ``operands``: C expressions. ``types``: of the operands, then the result. ``result``: C expression of
+    the result's pointer. ``apply(value, channel)``: what is stored.
     """
 
     body: Emitter
@@ -71,7 +72,9 @@ class Loop:
         return c_sum_type(first.hull(*rest))
 
 
-def _merged(shape: Sequence[int], strides: Sequence[Strides], first: int) -> tuple[list[int], list[list[int]]]:
+def _merged(
+    shape: Sequence[int], strides: Sequence[Strides], first: int
+) -> tuple[list[int], list[list[int]]]:
     """Axes from ``first`` on joined with the next one where every operand runs on from one to the other."""
     sizes, columns = list(shape), [list(column) for column in zip(*strides, strict=True)]
     axis = len(sizes) - 2

@@ -7,15 +7,17 @@ import re
 LIMIT = 48
 """Longest identifier made from a name, so that prefixed ones stay below the 63 characters C99 promises."""
 
-RESERVED = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile "
-    "while alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast constexpr "
-    "decltype delete dynamic_cast explicit export false friend main mutable namespace new noexcept not not_eq "
-    "nullptr operator or or_eq private protected public reinterpret_cast requires static_assert static_cast "
-    "template this thread_local throw true try typeid typename using virtual wchar_t xor xor_eq arena "
-    "arena_bytes NULL size_t".split()
-)
+_WORDS = """
+auto break case char const continue default do double else enum extern float for goto if inline
+int long register restrict return short signed sizeof static struct switch typedef union
+unsigned void volatile while alignas alignof and and_eq asm bitand bitor bool catch class compl
+concept const_cast constexpr decltype delete dynamic_cast explicit export false friend main
+mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public
+reinterpret_cast requires static_assert static_cast template this thread_local throw true try
+typeid typename using virtual wchar_t xor xor_eq arena arena_bytes NULL size_t
+"""
+
+RESERVED = frozenset(_WORDS.split())
 """Words of C and C++, and names that the generated code uses itself."""
 
 
@@ -33,7 +35,7 @@ def identifier(name: str, fallback: str = "net") -> str:
 
 
 def distinct(names: list[str], fallback: str = "value") -> list[str]:
-    """One identifier for each name, all different, also where names differ in what identifiers cannot hold."""
+    """One identifier for each name, all different, also where names differ in what these cannot hold."""
     taken: set[str] = set()
     found = []
     for name in names:

@@ -1,4 +1,4 @@
-"""From a program to steps: a kernel for every layer, a form for every value, a place in the arena for each."""
+"""From a program to steps: a kernel for every layer, a form and a place in the arena for every value."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ KERNELS: dict[str, Callable[[Layer, Target], Candidate | None]] = {
 POOLING = frozenset({"lanes", "columns", "words", "integers"})
 """Kernels that pool what they compute, if it is bits."""
 
-FLASH_SLACK = 1.35
-"""A kernel is chosen whose constants are at most this many times those of the smallest."""
-
+FLASH_SLACK, EMBEDDED_SLACK = 4.0, 1.6
+"""A kernel is chosen whose constants are at most this many times those of the smallest; fewer on
+microcontrollers, where flash is what runs out."""
 
 MOST_WASTE, SMALL_BYTES = 1.5, 512
 """An operand of more bytes is not brought into a form that takes this many times those of its integers."""
@@ -254,13 +254,20 @@ class _Planner:
         source, layer = self._layer(node, levels)
         chosen = self._choose(layer)
         pool = self._pool_after(chain[-1] if chain else node)
-        if pool is not None and levels is not None and chosen.kernel in POOLING and chosen.result is not Form.INTEGERS:
+        if (
+            pool is not None
+            and levels is not None
+            and chosen.kernel in POOLING
+            and chosen.result is not Form.INTEGERS
+        ):
             pooled = replace(layer, pooled=True)
             with_pool = KERNELS[chosen.kernel](pooled, self.target)
             if with_pool is not None:
                 layer, chosen, chain = pooled, with_pool, (*chain, pool)
         reads = [self._want(source, chosen.operand)]
-        self._step("layer", node, chain, reads, chosen.result, chosen.scratch, layer=layer, candidate=chosen)
+        self._step(
+            "layer", node, chain, reads, chosen.result, chosen.scratch, layer=layer, candidate=chosen
+        )
         return chain
 
     def _layer(self, node: Node, levels: object) -> tuple[str, Layer]:
@@ -291,7 +298,8 @@ class _Planner:
             return preferred[0]
         found = [c for c in found if not self._wastes(layer, c)]
         smallest = min(c.flash for c in found)
-        small = [c for c in found if c.flash <= FLASH_SLACK * smallest]
+        slack = EMBEDDED_SLACK if self.target.embedded else FLASH_SLACK
+        small = [c for c in found if c.flash <= slack * smallest]
         return min(small, key=lambda c: c.cost)
 
     def _wastes(self, layer: Layer, candidate: Candidate) -> bool:
@@ -310,7 +318,9 @@ class _Planner:
             for key in step.reads:
                 last[key] = number
         align, target = self.target.align, self.target
-        held = {f"{spec.name}:{Form.INTEGERS.value}" for spec in self.program.inputs} | set(outputs.values())
+        held = {f"{spec.name}:{Form.INTEGERS.value}" for spec in self.program.inputs} | set(
+            outputs.values()
+        )
         owner: dict[str, str] = {}
         buffers: dict[str, Buffer] = {}
         for number, step in enumerate(self.steps):
@@ -325,7 +335,9 @@ class _Planner:
             taken = self._taken(step, number, last, owner) if step.in_place else None
             if taken is not None:
                 old = buffers[taken]
-                buffers[taken] = Buffer((*old.names, step.result), old.size, old.birth, max(old.death, death))
+                buffers[taken] = Buffer(
+                    (*old.names, step.result), old.size, old.birth, max(old.death, death)
+                )
                 owner[step.result] = taken
             else:
                 buffers[step.result] = Buffer((step.result,), size, number, death)
@@ -334,11 +346,14 @@ class _Planner:
         most = arena_bytes(placed)
         if most >= 1 << min(target.address, 48):
             raise ProgramError(
-                f"the arena takes {most:,} bytes, more than {target.name} can address; choose another target"
+                f"the arena takes {most:,} bytes, more than {target.name} can address; "
+                "choose another target"
             )
         return placed
 
-    def _taken(self, step: Step, number: int, last: Mapping[str, int], owner: Mapping[str, str]) -> str | None:
+    def _taken(
+        self, step: Step, number: int, last: Mapping[str, int], owner: Mapping[str, str]
+    ) -> str | None:
         """The buffer of an operand that is read here for the last time and has the result's layout."""
         result = self.stored[step.result]
         for key in step.reads:

@@ -8,6 +8,10 @@ from exporters.c99.forms import Form, bit_rows, per
 from exporters.c99.kernels import Candidate, Site, descriptor, falling_array, fits_fields, window
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
+from runtime.types import IntArray
+
+MOST_PADDING = 1.5
+"""Largest number of outputs that are computed for each that there is."""
 
 LEVEL_COST = 4.0
 """Instructions for one threshold of one sum and its bits."""
@@ -24,7 +28,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     if not fits_fields(words, layer.outputs, *layer.image.shape):
         return None
     lanes = blocks * target.block
-    counted = words * planes * layer.magnitudes * target.costs.word + words * planes * 0.5
+    if lanes > MOST_PADDING * layer.outputs:
+        return None
+    counted = words * planes * layer.magnitudes * target.costs.word
     positions = per(layer.positions, target.positions) * target.positions
     cost = positions * lanes * (counted + LEVEL_COST) + positions * words * planes * 3.0
     flash = lanes * words * (1 + layer.magnitudes) * target.word // 8 + 4 * layer.outputs
@@ -53,12 +59,13 @@ def _weights(layer: Layer, target: Target, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
 
 
-def _start(layer: Layer) -> np.ndarray:
+def _start(layer: Layer) -> IntArray:
     """What every sum of popcounts starts with: the bias less the bits that signs invert."""
     negative, magnitudes = layer.planes()
     inverted = (magnitudes & negative).reshape(layer.magnitudes, layer.outputs, -1).sum(axis=2)
     weighted = (inverted << np.arange(layer.magnitudes)[:, None]).sum(axis=0)
-    return layer.bias - weighted * ((1 << layer.image.bits) - 1)
+    start: IntArray = layer.bias - weighted * ((1 << layer.image.bits) - 1)
+    return start
 
 
 def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
@@ -99,7 +106,9 @@ def _emit_sums(site: Site, layer: Layer, name: str, patch: int) -> None:
     body, patches, size = site.body, site.scratch["patches"], layer.positions
     columns = layer.result.shape[2]
     with body.block(f"for (size_t at = 0; at < {size}; at += GF_POSITIONS)"):
-        body.line(f"const unsigned some = {size} - at < GF_POSITIONS ? (unsigned)({size} - at) : GF_POSITIONS;")
+        body.line(
+            f"const unsigned some = {size} - at < GF_POSITIONS ? (unsigned)({size} - at) : GF_POSITIONS;"
+        )
         body.lines(
             "for (unsigned q = 0; q < some; q++)",
             f"    gf_patch(&{name}.window, {site.operand}, (unsigned)((at + q) / {columns}), "
@@ -109,7 +118,9 @@ def _emit_sums(site: Site, layer: Layer, name: str, patch: int) -> None:
             body.line("int32_t sums[GF_POSITIONS * GF_BLOCK];")
             body.line(f"gf_words_sums(&{name}, {patches}, {patch}, block, sums);")
             body.line("for (unsigned q = 0; q < some; q++)")
-            with body.block(f"    for (unsigned l = 0; l < GF_BLOCK && block * GF_BLOCK + l < {layer.outputs}; l++)"):
+            with body.block(
+                f"    for (unsigned l = 0; l < GF_BLOCK && block * GF_BLOCK + l < {layer.outputs}; l++)"
+            ):
                 body.line("const unsigned o = block * GF_BLOCK + l;")
                 value = site.apply("sums[q * GF_BLOCK + l]", "o")
                 body.line(f"{site.result}[o * (size_t){size} + at + q] = {value};")

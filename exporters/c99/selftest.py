@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SEED = 0
 
 
-def test_inputs(program: Program, count: int, seed: int = SEED) -> dict[str, IntArray]:
-    """``count`` samples of every input: uniform within its interval, the first all low, the second all high."""
+def sample_inputs(program: Program, count: int, seed: int = SEED) -> dict[str, IntArray]:
+    """``count`` samples of every input: all low, all high, the others uniform within its interval."""
     rng = np.random.default_rng(seed)
     arrays = {}
     for spec in program.inputs:
@@ -32,7 +32,7 @@ def test_inputs(program: Program, count: int, seed: int = SEED) -> dict[str, Int
 
 def selftest(source: Source, program: Program, vectors: int) -> str:
     """``NAME_selftest.c``: 0 when every output of every sample is right."""
-    inputs = test_inputs(program, vectors)
+    inputs = sample_inputs(program, vectors)
     outputs = Interpreter(program).run(inputs)
     out, name = Emitter(), source.name
     out.line(f"/* Self-test: {vectors} samples and what the program makes of them.")

@@ -33,6 +33,8 @@ def open_model(model: bytes, optimization: str = "all", threads: int = 1) -> onn
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    # threads that spin after a run has ended would take cores from whatever comes next
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -61,8 +63,8 @@ class OnnxExecutor:
 class OnnxModernExecutor(OnnxExecutor):
     """Executor ``onnx-modern``: the same in the profile ``modern``."""
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program, "modern")
+    def __init__(self, program: Program, threads: int = 1) -> None:
+        super().__init__(program, "modern", threads=threads)
 
 
 class OnnxReferenceExecutor:

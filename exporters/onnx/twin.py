@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -76,11 +76,14 @@ class TwinGraph:
 Rule = Callable[[TwinGraph, Node], None]
 
 
+def weight_scale(weights: Weights) -> np.float32:
+    """What a code stands for, so that activations neither vanish nor blow up through many layers."""
+    energy = float(np.square(weights.codes, dtype=np.float64).sum() / weights.shape[0])
+    return np.float32(np.sqrt(2 / max(energy, 1)))
+
+
 def _scaled(weights: Weights) -> NDArray[np.float32]:
-    """Codes as float32, scaled so that activations neither vanish nor blow up through many layers."""
-    codes = weights.codes.astype(np.float32)
-    energy = float(np.square(codes).sum() / codes.shape[0])
-    return codes * np.float32(np.sqrt(2 / max(energy, 1)))
+    return weights.codes.astype(np.float32) * weight_scale(weights)
 
 
 def _bias(graph: TwinGraph, outputs: int) -> str:
@@ -242,25 +245,44 @@ def float32_twin(program: Program) -> onnx.ModelProto:
     body = helper.make_graph(
         graph.nodes,
         f"{program.name} in float32",
-        [_float_info(spec.name, spec.type) for spec in program.inputs],
-        [_float_info(name, graph.types[name]) for name in program.outputs],
+        [float_info(spec.name, spec.type) for spec in program.inputs],
+        [float_info(name, graph.types[name]) for name in program.outputs],
         graph.initializers,
     )
     opset = [helper.make_opsetid("", OPSET)]
     return helper.make_model(body, opset_imports=opset, ir_version=IR_VERSION, producer_name="gatefold")
 
 
-def model_runner(model: onnx.ModelProto, image: NDArray[Any]) -> Callable[[], object]:
-    """A call that runs a model of one input on ``image`` (batch, *shape), in one thread of ONNX Runtime.
+def model_runner(
+    model: onnx.ModelProto, inputs: NDArray[Any] | Mapping[str, NDArray[Any]], threads: int = 1
+) -> Callable[[], object]:
+    """A call that runs a model on ``inputs`` (batch, *shape), in ONNX Runtime.
 
-    ``image`` has the dtype of that input: uint8 for an exported program, float32 for its twin.
+    ``inputs``: one array for a model of one input, else arrays by name. They are converted to the
+    dtypes of the model beforehand: uint8 for an exported program, float32 for its twin.
     """
-    from exporters.onnx.executor import open_model
-
-    session = open_model(model.SerializeToString())
-    feeds = {model.graph.input[0].name: image}
-    return lambda: session.run(None, feeds)
+    return ModelSession(model, threads).runner(inputs)
 
 
-def _float_info(name: str, type_: TensorType) -> onnx.ValueInfoProto:
+class ModelSession:
+    """A model in ONNX Runtime, for batches of any size."""
+
+    def __init__(self, model: onnx.ModelProto, threads: int = 1) -> None:
+        from exporters.onnx.executor import open_model
+
+        self._dtypes = {
+            info.name: helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+            for info in model.graph.input
+        }
+        self._session = open_model(model.SerializeToString(), threads=threads)
+
+    def runner(self, inputs: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Callable[[], object]:
+        """A call that runs the model on ``inputs``, as ``model_runner`` takes them."""
+        given = inputs if isinstance(inputs, Mapping) else {next(iter(self._dtypes)): inputs}
+        feeds = {name: given[name].astype(dtype) for name, dtype in self._dtypes.items()}
+        return lambda: self._session.run(None, feeds)
+
+
+def float_info(name: str, type_: TensorType) -> onnx.ValueInfoProto:
+    """An input or output of a twin in float32."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, (BATCH, *type_.shape))
