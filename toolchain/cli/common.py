@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputError, MissingToolError
 from runtime.files import atomic_write
+from runtime.packed.executor import KERNELS
 from toolchain.tables import Table, terminal_width, to_text
 
 program_argument = click.argument("program", type=click.Path(path_type=Path), metavar="PROGRAM")
@@ -45,6 +47,19 @@ def executor_option(default: str) -> Callable[[Any], Any]:
         show_default=True,
         help="Which executor runs it (`gatefold executors` lists them).",
     )
+
+
+def tuning_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """``--kernel`` and ``--threads``, for executors that have such options; None where not given."""
+    kernel = click.option(
+        "--kernel",
+        type=click.Choice(KERNELS),
+        help="Which kernel `packed` prefers for layers with weights [default: auto].",
+    )
+    threads = click.option(
+        "--threads", type=click.IntRange(1), help="Threads of the executor [default: one]."
+    )
+    return kernel(threads(verb))
 
 
 PLACES = frozenset({"out", "resume", "data_dir", "as_json", "show", "workers", "storage"})
@@ -100,6 +115,34 @@ def progress_bar(label: str, length: int) -> Iterator[Callable[[int], None]]:
         length=length, label=label, file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
     ) as bar:
         yield bar.update
+
+
+PATIENCE_S = 2.0
+"""Seconds after which a command that seemed short says what it is doing."""
+
+
+@contextmanager
+def late_status() -> Iterator[Callable[[str], None]]:
+    """Yields the function that says what is being done, on standard error, once it has taken two seconds.
+
+    A terminal gets one line that is redrawn; anything else a line for each new stage.
+    """
+    start, terminal, shown = time.monotonic(), sys.stderr.isatty(), ""
+
+    def tell(text: str) -> None:
+        nonlocal shown
+        if time.monotonic() - start < PATIENCE_S:
+            return
+        stage = text if terminal else text.partition(": ")[0]
+        if stage != shown:
+            click.echo(f"\r\x1b[K{stage}" if terminal else stage, nl=not terminal, err=True)
+            shown = stage
+
+    try:
+        yield tell
+    finally:
+        if terminal and shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 @contextmanager

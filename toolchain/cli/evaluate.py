@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 import numpy as np
 
-import exporters
 from runtime.errors import InputError
 from runtime.serialize import load
 from runtime.session import Session
@@ -20,9 +19,11 @@ from toolchain.cli.common import (
     program_argument,
     progress_bar,
     tell_download,
+    tuning_options,
 )
 from toolchain.data import Dataset
 from toolchain.data import load as load_data
+from toolchain.executors import open_tuned
 
 
 def data_name(metadata: object, given: str | None) -> str:
@@ -47,11 +48,20 @@ def predicted_classes(session: Session, dataset: Dataset) -> np.ndarray:
 @data_option("The data set [default: the one the program was trained on].")
 @data_dir_option
 @executor_option("packed")
+@tuning_options
 @json_option
-def command(program: Path, data: str | None, data_dir: Path | None, executor: str, as_json: bool) -> None:
+def command(
+    program: Path,
+    data: str | None,
+    data_dir: Path | None,
+    executor: str,
+    kernel: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Measure PROGRAM's accuracy on the test part of a data set."""
     loaded = load(program)
-    session = Session(loaded, executor, exporters.executors())
+    session = open_tuned(loaded, executor, kernel, threads)
     dataset = load_data(data_name(loaded.metadata, data), data_dir, tell_download)
     classes = predicted_classes(session, dataset)
     correct = int(np.sum(classes == dataset.test_labels))

@@ -18,7 +18,8 @@ def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
             decorate = click.option(
                 f"--{option.name}",
                 type=click.Choice(option.choices) if option.choices else str,
-                help=f"{to}: {option.summary}" + (f" [default: {option.default}]." if option.default else "."),
+                help=f"{to}: {option.summary}"
+                + (f" [default: {option.default}]." if option.default else "."),
             )
             function = decorate(function)
     return function
@@ -31,7 +32,9 @@ def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
 @exporter_options
 @click.option("--force", is_flag=True, help="Replace a folder that holds nothing but an earlier export.")
 @json_option
-def command(program: Path, to: str, output: Path, force: bool, as_json: bool, **options: str | None) -> None:
+def command(
+    program: Path, to: str, output: Path, force: bool, as_json: bool, **options: str | None
+) -> None:
     """Write PROGRAM for another system. The result equals the program bit for bit.
 
     c99 writes a folder, onnx one file.

@@ -25,6 +25,7 @@ VERBS = {
     "verify": "Check that executors agree bit for bit.",
     "publish": "Make a folder of a run's program, test vectors and a card that says what it is.",
     "report": "Say what a program costs in gates, bytes and operations, and which devices it fits.",
+    "bench": "Measure the speed of executors against ONNX Runtime in float32 and int8.",
     "inspect": "Print a program as text.",
     "models": "List the models and recipes that can be trained.",
     "executors": "List the executors and whether they can run here.",

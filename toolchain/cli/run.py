@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-import exporters
 from runtime.serialize import load
-from runtime.session import Session
 from toolchain.cli.common import (
     emit,
     executor_option,
@@ -16,8 +14,10 @@ from toolchain.cli.common import (
     program_argument,
     progress_bar,
     read_arrays,
+    tuning_options,
     write_arrays,
 )
+from toolchain.executors import open_tuned
 
 
 @click.command("run")
@@ -36,10 +36,19 @@ from toolchain.cli.common import (
     help="Where the class scores go: .npy for the first output, .npz for all of them.",
 )
 @executor_option("packed")
+@tuning_options
 @json_option
-def command(program: Path, source: Path, output: Path, executor: str, as_json: bool) -> None:
+def command(
+    program: Path,
+    source: Path,
+    output: Path,
+    executor: str,
+    kernel: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Run PROGRAM on a batch of raw inputs and write its integer outputs."""
-    session = Session(load(program), executor, exporters.executors())
+    session = open_tuned(load(program), executor, kernel, threads)
     inputs = read_arrays(source)
     first = inputs if not isinstance(inputs, dict) else next(iter(inputs.values()), [])
     with progress_bar("running", len(first) if getattr(first, "ndim", 0) else 0) as advance:

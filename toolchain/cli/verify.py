@@ -8,12 +8,10 @@ from typing import Any
 
 import click
 
-import exporters
 from runtime.errors import InputError, MismatchError
 from runtime.ir import Program
 from runtime.ops import Conv2d, Dense
 from runtime.serialize import load
-from runtime.session import ExecutorRow
 from toolchain.cli.common import (
     data_dir_option,
     data_option,
@@ -28,6 +26,7 @@ from toolchain.cli.common import (
 )
 from toolchain.compare import REFERENCE, Comparison, Samples, compare, random_samples
 from toolchain.cost.nodes import macs_of
+from toolchain.executors import chosen
 from toolchain.vectors import read_vectors
 
 RANDOM_SAMPLES = 1000
@@ -41,20 +40,6 @@ def default_samples(program: Program) -> int:
     linear = [node for node in program.nodes if isinstance(node.op, (Conv2d, Dense))]
     macs = sum(macs_of(node.op, node.type) for node in linear)
     return max(4, min(RANDOM_SAMPLES, MAC_BUDGET // max(macs, 1)))
-
-
-def chosen(names: str | None) -> dict[str, ExecutorRow]:
-    """The executors asked for: a comma-separated list, ``all``, or None for all."""
-    rows = exporters.executors()
-    if names in (None, "all"):
-        return rows
-    picked = [name.strip() for name in str(names).split(",") if name.strip()]
-    if not picked:
-        raise InputError(f"--executors must name at least one of {', '.join(rows)}, or be left out")
-    for name in picked:
-        if name not in rows:
-            raise InputError(f"executor must be one of {', '.join(rows)}, not {name!r}")
-    return {name: rows[name] for name in picked}
 
 
 def agreement_table(comparison: Comparison) -> str:
@@ -161,7 +146,7 @@ def command(
     Exits with code 4 on one differing bit.
     """
     loaded = load(program)
-    rows = chosen(executors)
+    rows = chosen("all" if executors is None else executors)
     stored = read_vectors(vectors, loaded) if vectors else None
     if samples is None:
         samples = 0 if stored else default_samples(loaded)
