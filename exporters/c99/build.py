@@ -13,7 +13,7 @@ from exporters.c99.constants import Constants, literal
 from exporters.c99.emit import emit_step, scratch_type
 from exporters.c99.folder import folder_files
 from exporters.c99.forms import Form, c_type
-from exporters.c99.names import comment, distinct, identifier
+from exporters.c99.names import comment, identifier, parameters
 from exporters.c99.plan import KERNELS, Plan, Step, plan_program
 from exporters.c99.targets import DEFAULT, Target, find_target
 from exporters.emitter import Emitter
@@ -97,7 +97,7 @@ def generate(
         raise InputError(f"kernel must be one of auto, {', '.join(KERNELS)}, not {kernel!r:.80}")
     prefix = identifier(name if name is not None else program.name)
     plan = plan_program(program, chosen, kernel)
-    inputs, outputs = _ports(plan.program)
+    inputs, outputs = _ports(plan.program, prefix)
     constants, body = Constants(prefix), Emitter()
     calls = [
         _call(plan, number, step, emit_step(number, step, plan, constants, body, prefix), inputs, outputs)
@@ -134,11 +134,11 @@ def generate(
     return folder_files(source, program, vectors, layout)
 
 
-def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+def _ports(program: Program, prefix: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     types = program.types
     names = [spec.name for spec in program.inputs]
     wanted = [*names, *(f"{n}_out" if n in names else n for n in program.outputs)]
-    c_names = distinct(wanted)
+    c_names = parameters(wanted, prefix)
     ports = [
         Port(name, c_name, types[name])
         for name, c_name in zip([*names, *program.outputs], c_names, strict=True)
@@ -210,9 +210,9 @@ def _signature(prefix: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...])
 def _header(
     prefix: str, program: Program, plan: Plan, inputs: tuple[Port, ...], outputs: tuple[Port, ...]
 ) -> str:
-    out, upper = Emitter(), prefix.upper()
+    out = Emitter()
     out.lines(*_banner(program, "Interface"))
-    out.lines(f"#ifndef GATEFOLD_{upper}_H", f"#define GATEFOLD_{upper}_H", "")
+    out.lines(f"#ifndef GATEFOLD_PROGRAM_{prefix}_H", f"#define GATEFOLD_PROGRAM_{prefix}_H", "")
     out.lines("#include <stddef.h>", "#include <stdint.h>", "")
     out.lines("#ifdef __cplusplus", 'extern "C" {', "#endif", "")
     out.line("/* Bytes of working memory, and the alignment of its start. */")
@@ -242,9 +242,9 @@ def _header(
 
 
 def _weights_header(prefix: str, target: Target, sizes: Mapping[str, int], constants: Constants) -> str:
-    out, upper = Emitter(), prefix.upper()
+    out = Emitter()
     out.lines("/* Sizes of the target and constants; not for other code to include. */")
-    out.lines(f"#ifndef GATEFOLD_{upper}_WEIGHTS_H", f"#define GATEFOLD_{upper}_WEIGHTS_H", "")
+    out.lines(f"#ifndef GATEFOLD_WEIGHTS_{prefix}_H", f"#define GATEFOLD_WEIGHTS_{prefix}_H", "")
     settings = {
         "UNIT_BITS": target.unit,
         "LANE_BITS": target.lane,
@@ -324,11 +324,15 @@ def _emit_checks(
         tests = [f"{value} < {literal(limits.lo)}"] if limits.lo > info.min else []
         tests += [f"{value} > {literal(limits.hi)}"] if limits.hi < info.max else []
         if tests:
-            out.lines(
-                f"for (size_t i = 0; i < {port.type.size}; i++)",
-                f"    if ({' || '.join(tests)})",
-                f"        return {prefix}_ERROR_RANGE;",
-            )
+            # no early way out, so that compilers can treat many elements at once
+            with out.block(""):
+                out.lines(
+                    "unsigned outside = 0;",
+                    f"for (size_t i = 0; i < {port.type.size}; i++)",
+                    f"    outside |= {' | '.join(f'({test})' for test in tests)};",
+                    "if (outside)",
+                    f"    return {prefix}_ERROR_RANGE;",
+                )
 
 
 def _emit_copies(out: Emitter, plan: Plan, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:

@@ -155,50 +155,97 @@ GF_INLINE unsigned gf_word_bit(const gf_word *words, size_t bit)
     return (unsigned)(words[bit / GF_WORD_BITS] >> (bit % GF_WORD_BITS)) & 1u;
 }
 
+/* Bit p of eight codes. */
+GF_INLINE uint32_t gf_eight_bits(const uint8_t *codes, unsigned p)
+{
+#if GF_WORD_BITS == 64
+    uint64_t eight = 0;
+    for (unsigned i = 0; i < 8; i++)
+        eight |= (uint64_t)codes[i] << (8 * i);
+    return (uint32_t)((((eight >> p) & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
+#else
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < 8; i++)
+        bits |= (uint32_t)((codes[i] >> p) & 1u) << i;
+    return bits;
+#endif
+}
+
+/* Eight bits as bit p of eight codes, which they join. */
+GF_INLINE void gf_join_eight(uint8_t *codes, unsigned bits, unsigned p)
+{
+#if GF_WORD_BITS == 64
+    const uint64_t chosen = (bits * UINT64_C(0x0101010101010101)) & UINT64_C(0x8040201008040201);
+    const uint64_t ones = ((chosen + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7) & UINT64_C(0x0101010101010101);
+    for (unsigned i = 0; i < 8; i++)
+        codes[i] = (uint8_t)(codes[i] | (uint8_t)(ones >> (8 * i)) << p);
+#else
+    for (unsigned i = 0; i < 8; i++)
+        codes[i] = (uint8_t)(codes[i] | ((bits >> i) & 1u) << p);
+#endif
+}
+
 /* From one form to another. `size`: positions; `units`, `words`: of one plane. */
 
-#define GF_DEFINE_PACKS(NAME, TYPE)                                                                        \
-    GF_KERNEL void gf_lanes_of_##NAME(                                                                     \
-        const TYPE *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)                     \
-    {                                                                                                      \
-        const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;                                     \
-        for (unsigned c = 0; c < channels; c++, in += size)                                                \
-            for (unsigned p = 0; p < planes; p++)                                                          \
-                for (size_t u = 0; u < units; u++) {                                                       \
-                    const size_t first = u * GF_UNIT_BITS;                                                 \
-                    const unsigned count =                                                                 \
-                        size - first < GF_UNIT_BITS ? (unsigned)(size - first) : GF_UNIT_BITS;             \
-                    gf_unit unit = 0;                                                                      \
-                    for (unsigned i = 0; i < count; i++)                                                   \
-                        unit = (gf_unit)(unit | (gf_unit)((gf_unit)((in[first + i] >> p) & 1) << i));      \
-                    *out++ = unit;                                                                         \
-                }                                                                                          \
-    }                                                                                                      \
-    GF_KERNEL void gf_words_of_##NAME(                                                                     \
-        const TYPE *in, gf_word *out, unsigned channels, unsigned planes, size_t size)                     \
-    {                                                                                                      \
-        for (size_t at = 0; at < size; at++)                                                               \
-            for (unsigned p = 0; p < planes; p++)                                                          \
-                for (unsigned c = 0; c < channels; c += GF_WORD_BITS) {                                    \
-                    const unsigned count = channels - c < GF_WORD_BITS ? channels - c : GF_WORD_BITS;      \
-                    gf_word word = 0;                                                                      \
-                    for (unsigned i = 0; i < count; i++)                                                   \
-                        word = (gf_word)(word | (gf_word)((gf_word)((in[(c + i) * size + at] >> p) & 1) << i)); \
-                    *out++ = word;                                                                         \
-                }                                                                                          \
+#if defined(__SSE2__) && GF_UNIT_BITS == 8
+#include <emmintrin.h>
+/* Sixteen codes at a time: bit p is moved to the top of its byte, where one instruction collects it. */
+#define GF_PACK_SIXTEEN                                                                                    \
+    for (; at + 16 <= size; at += 16, out += 2) {                                                          \
+        const __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)(in + at));                   \
+        const int bits = _mm_movemask_epi8(_mm_sll_epi16(codes, _mm_cvtsi32_si128(7 - (int)p)));           \
+        out[0] = (gf_unit)bits;                                                                            \
+        out[1] = (gf_unit)(bits >> 8);                                                                     \
     }
+#else
+#define GF_PACK_SIXTEEN
+#endif
 
-GF_DEFINE_PACKS(bytes, uint8_t)
+GF_KERNEL void gf_lanes_of_bytes(const uint8_t *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)
+{
+    for (unsigned c = 0; c < channels; c++, in += size)
+        for (unsigned p = 0; p < planes; p++) {
+            size_t at = 0;
+            GF_PACK_SIXTEEN
+            while (at < size) {
+                const size_t end = size - at < GF_UNIT_BITS ? size : at + GF_UNIT_BITS;
+                gf_unit unit = 0;
+                for (; at + 8 <= end; at += 8)
+                    unit = (gf_unit)(unit | (gf_unit)((gf_unit)gf_eight_bits(in + at, p) << (at % GF_UNIT_BITS)));
+                for (; at < end; at++)
+                    unit = (gf_unit)(unit | (gf_unit)((gf_unit)((in[at] >> p) & 1) << (at % GF_UNIT_BITS)));
+                *out++ = unit;
+            }
+        }
+}
+
+GF_KERNEL void gf_words_of_bytes(const uint8_t *in, gf_word *out, unsigned channels, unsigned planes, size_t size)
+{
+    const size_t words = (channels + GF_WORD_BITS - 1) / GF_WORD_BITS;
+    for (size_t i = 0; i < size * planes * words; i++)
+        out[i] = 0;
+    for (unsigned c = 0; c < channels; c++)
+        for (size_t at = 0; at < size; at++, in++)
+            for (unsigned p = 0; p < planes; p++)
+                out[(at * planes + p) * words + c / GF_WORD_BITS] |=
+                    (gf_word)((gf_word)((*in >> p) & 1) << (c % GF_WORD_BITS));
+}
 
 GF_KERNEL void gf_bytes_of_lanes(const gf_unit *in, uint8_t *out, unsigned channels, unsigned planes, size_t size)
 {
     const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
-    for (unsigned c = 0; c < channels; c++, in += units * planes)
-        for (size_t at = 0; at < size; at++) {
-            unsigned code = 0;
+    for (unsigned c = 0; c < channels; c++, in += units * planes, out += size)
+        for (size_t at = 0; at < size; at += 8) {
+            const unsigned some = size - at < 8 ? (unsigned)(size - at) : 8;
+            uint8_t codes[8] = {0};
             for (unsigned p = 0; p < planes; p++)
-                code |= gf_unit_bit(in + p * units, at) << p;
-            *out++ = (uint8_t)code;
+                gf_join_eight(codes, (unsigned)(in[p * units + at / GF_UNIT_BITS] >> (at % GF_UNIT_BITS)) & 255u, p);
+            if (some == 8)
+                for (unsigned i = 0; i < 8; i++)
+                    out[at + i] = codes[i];
+            else
+                for (unsigned i = 0; i < some; i++)
+                    out[at + i] = codes[i];
         }
 }
 
@@ -466,6 +513,80 @@ typedef struct {
     uint8_t GF_FLASH *falling;   /* [output]: 1 where a limit is one that must not be reached */
 } gf_lanes_layer;
 
+/* Eight units, or one, as one integer. */
+#if GF_UNIT_BITS == 8
+#define GF_CHUNK 8u
+typedef uint64_t gf_chunk;
+#else
+#define GF_CHUNK 1u
+typedef gf_unit gf_chunk;
+#endif
+#define GF_DEFINE_CHUNK(NAME, SPACE)                                                                       \
+    GF_INLINE gf_chunk NAME(SPACE gf_unit *units)                                                          \
+    {                                                                                                      \
+        gf_chunk chunk = 0;                                                                                \
+        for (unsigned i = 0; i < GF_CHUNK; i++)                                                            \
+            chunk |= (gf_chunk)units[i] << (i * GF_UNIT_BITS % (8 * sizeof chunk));                        \
+        return chunk;                                                                                      \
+    }
+GF_DEFINE_CHUNK(gf_chunk_of, const)
+GF_DEFINE_CHUNK(gf_chunk_of_flash, GF_FLASH)
+
+/* Vectors of 64-bit integers, each shifted with what follows it eight units on: bytes in rising order only. */
+#if GF_VECTOR_BITS >= 128 && GF_UNIT_BITS == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define GF_WIDE (GF_VECTOR_BITS / 8u)
+typedef uint64_t gf_wide __attribute__((vector_size(GF_VECTOR_BITS / 8)));
+typedef uint64_t gf_wide_at __attribute__((vector_size(GF_VECTOR_BITS / 8), aligned(1), may_alias));
+#define GF_WIDE_AT(units) (*(const gf_wide_at *)(units))
+#define GF_MOVE_WIDE                                                                                       \
+    for (; u + GF_WIDE <= row && first + (long)(u + GF_WIDE + 8) <= units; u += GF_WIDE) {                 \
+        const gf_unit *at = source + (first + (long)u);                                                    \
+        gf_wide low = GF_WIDE_AT(at), high = GF_WIDE_AT(at + 8);                                           \
+        if (mask) {                                                                                        \
+            low &= GF_WIDE_AT(mask + (first + (long)u));                                                   \
+            high &= GF_WIDE_AT(mask + (first + (long)u) + 8);                                              \
+        }                                                                                                  \
+        *(gf_wide_at *)(out + u) = shift ? low >> shift | high << (64 - shift) : low;                      \
+    }
+#else
+#define GF_MOVE_WIDE
+#endif
+
+/* Unit `u` of an image row moved down by `shift` lanes; 0 outside. */
+GF_INLINE gf_unit gf_moved_unit(const gf_unit *source, gf_unit GF_FLASH *mask, long u, long units, unsigned shift)
+{
+    gf_unit low = 0, high = 0;
+    if (u >= 0 && u < units)
+        low = mask ? (gf_unit)(source[u] & mask[u]) : source[u];
+    if (shift && u + 1 >= 0 && u + 1 < units)
+        high = mask ? (gf_unit)(source[u + 1] & mask[u + 1]) : source[u + 1];
+    return shift ? (gf_unit)((gf_unit)(low >> shift) | (gf_unit)(high << (GF_UNIT_BITS - shift))) : low;
+}
+
+/* A row of the image, from unit `first` on, moved down by `shift` lanes. */
+GF_INLINE void gf_move_row(const gf_unit *source, gf_unit GF_FLASH *mask, long first, long units, unsigned shift,
+                           gf_unit *out, unsigned row)
+{
+    unsigned u = 0;
+    for (; u < row && first + (long)u < 0; u++)
+        out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);
+    GF_MOVE_WIDE
+    /* whole chunks, with the unit behind each inside the image */
+    for (; u + GF_CHUNK <= row && first + (long)(u + GF_CHUNK) < units; u += GF_CHUNK) {
+        const gf_unit *at = source + (first + (long)u);
+        gf_unit GF_FLASH *kept = mask ? mask + (first + (long)u) : mask;
+        gf_chunk chunk = kept ? gf_chunk_of(at) & gf_chunk_of_flash(kept) : gf_chunk_of(at);
+        if (shift) {
+            const gf_unit next = kept ? (gf_unit)(at[GF_CHUNK] & kept[GF_CHUNK]) : at[GF_CHUNK];
+            chunk = (gf_chunk)(chunk >> shift | (gf_chunk)next << (8 * sizeof chunk - shift));
+        }
+        for (unsigned i = 0; i < GF_CHUNK; i++)
+            out[u + i] = (gf_unit)(chunk >> (i * GF_UNIT_BITS % (8 * sizeof chunk)));
+    }
+    for (; u < row; u++)
+        out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);
+}
+
 GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *table, unsigned tile)
 {
     const unsigned rows = layer->channels, row = layer->row, units = layer->units, planes = layer->planes;
@@ -473,42 +594,13 @@ GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in,
         gf_unit GF_FLASH *mask = layer->move[m].mask;
         const unsigned shift = layer->move[m].shift;
         const long first = (long)layer->move[m].first + (long)tile * layer->step;
-        /* units of the row that lie inside the image, with the one behind each */
-        const unsigned begin = first < 0 ? (unsigned)(-first) : 0;
-        const long rest = (long)units - first - (shift ? 1 : 0);
-        unsigned end = rest < 0 ? 0 : (unsigned)rest;
-        if (end > row)
-            end = row;
         for (unsigned p = 0; p < planes; p++)
             for (unsigned c = 0; c < rows; c++, table += row) {
                 const gf_unit *source = in + ((size_t)c * planes + p) * units;
-                unsigned u = 0;
-                for (; u < row && u < begin; u++)
-                    table[u] = 0;
-                if (begin && shift && begin <= row && units)
-                    table[begin - 1] =
-                        (gf_unit)((gf_unit)(source[0] & (mask ? mask[0] : (gf_unit)~(gf_unit)0)) << (GF_UNIT_BITS - shift));
-                if (!shift && !mask)
-                    for (; u < end; u++)
-                        table[u] = source[first + (long)u];
-                else if (!shift)
-                    for (; u < end; u++)
-                        table[u] = source[first + (long)u] & mask[first + (long)u];
-                else if (!mask)
-                    for (; u < end; u++)
-                        table[u] = (gf_unit)((source[first + (long)u] >> shift)
-                                             | (gf_unit)(source[first + (long)u + 1] << (GF_UNIT_BITS - shift)));
+                if (mask)
+                    gf_move_row(source, mask, first, units, shift, table, row);
                 else
-                    for (; u < end; u++)
-                        table[u] = (gf_unit)(((source[first + (long)u] & mask[first + (long)u]) >> shift)
-                                             | (gf_unit)((gf_unit)(source[first + (long)u + 1] & mask[first + (long)u + 1])
-                                                         << (GF_UNIT_BITS - shift)));
-                if (shift && u < row && first + (long)u >= 0 && first + (long)u < (long)units) {
-                    const gf_unit last = source[units - 1];
-                    table[u++] = (gf_unit)((mask ? (gf_unit)(last & mask[units - 1]) : last) >> shift);
-                }
-                for (; u < row; u++)
-                    table[u] = 0;
+                    gf_move_row(source, NULL, first, units, shift, table, row);
             }
     }
 }
@@ -528,13 +620,16 @@ GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, con
         weights += (size_t)output * magnitudes * 2 * taps * bytes;
     else
         counts += (size_t)output * magnitudes * 2;
+    /* -1: what is added to it and inverted is subtracted from 0 */
     for (unsigned i = 0; i < blocks * bits; i++)
-        counters[i] = none;
+        counters[i] = ~none;
     for (unsigned weight = planes + magnitudes - 1; weight--;) {
         if (weight != planes + magnitudes - 2)
-            for (unsigned block = 0; block < blocks; block++)
+            for (unsigned block = 0; block < blocks; block++) {
                 gf_double(counters + block * bits, bits);
-        for (unsigned sign = 0; sign < 2; sign++) {
+                gf_negate(counters + block * bits, bits);
+            }
+        for (unsigned sign = 2; sign--;) {
             uint16_t GF_FLASH *own = listed;
             for (unsigned m = 0; m < magnitudes; m++) {
                 const unsigned plane = weight - m;
@@ -560,7 +655,7 @@ GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, con
                 if (!weights)
                     own += count + (sign ? 0 : counts[2 * m + 1]);
             }
-            for (unsigned block = 0; block < blocks; block++)
+            for (unsigned block = 0; sign && block < blocks; block++)
                 gf_negate(counters + block * bits, bits);
         }
     }
@@ -669,22 +764,6 @@ GF_INLINE void gf_put_lanes(gf_unit *row, size_t lane, unsigned count, uint32_t 
         lane += room;
         count -= room;
     }
-}
-
-/* Bit p of eight codes. */
-GF_INLINE uint32_t gf_eight_bits(const uint8_t *codes, unsigned p)
-{
-#if GF_WORD_BITS == 64
-    uint64_t eight = 0;
-    for (unsigned i = 0; i < 8; i++)
-        eight |= (uint64_t)codes[i] << (8 * i);
-    return (uint32_t)((((eight >> p) & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
-#else
-    uint32_t bits = 0;
-    for (unsigned i = 0; i < 8; i++)
-        bits |= (uint32_t)((codes[i] >> p) & 1u) << i;
-    return bits;
-#endif
 }
 
 /* Codes of one row of positions, from `lane` on, into the planes of one channel. */
@@ -1057,16 +1136,19 @@ GF_INLINE void gf_columns_sum(gf_columns_layer GF_FLASH *layer, gf_unit GF_FLASH
     const size_t scale = GF_BLOCK_UNITS, plane = scale * layer->capacity;
     const gf_lane none = {0};
     for (unsigned i = 0; i < bits; i++)
-        counters[i] = none;
+        counters[i] = ~none; /* -1, as in gf_lanes_sum */
     for (unsigned weight = planes + magnitudes - 1; weight--;) {
-        if (weight != planes + magnitudes - 2)
+        if (weight != planes + magnitudes - 2) {
             gf_double(counters, bits);
-        for (unsigned sign = 0; sign < 2; sign++) {
+            gf_negate(counters, bits);
+        }
+        for (unsigned sign = 2; sign--;) {
             for (unsigned m = 0; m < magnitudes; m++)
                 if (weight >= m && weight - m < planes)
                     gf_add_columns(counters, bits, weights + (2 * m + sign) * plane, scale,
                                    lists + (size_t)(weight - m) * layer->capacity, counts[weight - m]);
-            gf_negate(counters, bits);
+            if (sign)
+                gf_negate(counters, bits);
         }
     }
 }
