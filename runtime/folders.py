@@ -16,7 +16,8 @@ def atomic_folder(path: str | Path, force: bool, names: Collection[str], kind: s
     """Yield an empty folder; it becomes ``path`` only if the block succeeds.
 
     With ``force`` an existing folder is replaced, if it holds nothing but ``names``, those of a ``kind`` of
-    folder; it comes back should that fail. Nothing else is left on any error, Ctrl-C included. A symbolic link is followed.
+    folder; it comes back should that fail. Nothing else is left on any error, Ctrl-C included. A symbolic
+    link is followed.
     Raises InputError before the block when the place is taken or cannot be written, and after it.
     """
     target = Path(path).resolve()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,16 @@ from runtime.ir import Input, Program
 from runtime.types import IntArray
 
 CHUNK_BYTES = 64 * 2**20
-"""Working memory one chunk of a batch may take in the interpreter's int64 representation."""
+"""Working memory one chunk of a batch may take; in the interpreter's int64 representation where an executor
+does not plan its own."""
 
 
 class Executor(Protocol):
-    """Runs one program. ``run`` gets checked arrays of any integer dtype or bool, and returns integers."""
+    """Runs one program. ``run`` gets checked arrays of any integer dtype or bool, and returns integers.
+
+    Options that an executor has are keyword arguments of its class. One that plans its memory may say with
+    ``chunk(budget)`` how many samples of a batch should run at once within ``budget`` bytes.
+    """
 
     def __init__(self, program: Program) -> None: ...
 
@@ -30,12 +36,17 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExecutorRow:
-    """One row of an executor table: where the class is, and what it needs installed."""
+    """One row of an executor table: where the class is, and what it needs installed.
+
+    ``requires``: packages, which ``extra`` installs. ``check``: ``module:function`` for what else it needs;
+    the function returns why the executor cannot run here and what to do, or None.
+    """
 
     target: str
     summary: str
     requires: tuple[str, ...] = ()
     extra: str = ""
+    check: str = ""
 
     def missing(self) -> str | None:
         """Why the executor cannot run here and what to install, or None."""
@@ -44,6 +55,10 @@ class ExecutorRow:
                 importlib.import_module(package)
             except ImportError:
                 return f"needs {package}: pip install 'gatefold[{self.extra}]'"
+        if self.check:
+            module, name = self.check.split(":")
+            why: str | None = getattr(importlib.import_module(module), name)()
+            return why
         return None
 
     def load(self) -> type[Executor]:
@@ -90,7 +105,8 @@ class Session:
     """A program ready to run on one executor.
 
     ``run`` accepts any integer dtype within the input's interval and any batch size; large batches
-    are cut in chunks, so memory stays flat.
+    are cut in chunks, so memory stays flat. ``options`` go to the executor: ``kernel`` and ``threads``
+    of ``packed``.
     """
 
     def __init__(
@@ -98,15 +114,27 @@ class Session:
         program: Program,
         executor: str = "packed",
         table: Mapping[str, ExecutorRow] | None = None,
+        **options: Any,
     ) -> None:
         rows = EXECUTORS if table is None else table
         if executor not in rows:
             raise InputError(f"executor must be one of {', '.join(rows)}, not {executor!r}")
         self.program = program
         self.executor = executor
-        self._engine = rows[executor].load()(program)
-        widest = max(t.size for t in program.types.values())
-        self._chunk = max(1, min(1024, CHUNK_BYTES // (16 * widest)))
+        self._engine = rows[executor].load()(program, **options)
+
+    @property
+    def engine(self) -> Executor:
+        """The executor itself, which checks nothing: arrays of all inputs by name, up to ``chunk`` long."""
+        return self._engine
+
+    @cached_property
+    def chunk(self) -> int:
+        """Most samples that run at once: what the executor wants, else what int64 leaves room for."""
+        if wanted := getattr(self._engine, "chunk", None):
+            return int(wanted(CHUNK_BYTES))
+        widest = max(t.size for t in self.program.types.values())
+        return max(1, min(1024, CHUNK_BYTES // (16 * widest)))
 
     def run(
         self,
@@ -148,5 +176,6 @@ class Session:
         return arrays
 
     def _parts(self, batch: int) -> Iterator[slice]:
-        for start in range(0, batch, self._chunk):
-            yield slice(start, min(start + self._chunk, batch))
+        step = self.chunk if batch > 1 else 1
+        for start in range(0, batch, step):
+            yield slice(start, min(start + step, batch))

@@ -1,4 +1,4 @@
-"""The ``packed`` executor: activations as bit planes in 64-bit words, products as and/xor.
+"""The ``packed`` executor: a plan for every batch size, and for every layer the kernel estimated fastest.
 
-Weights are sign and magnitude planes, their sums popcounts; sparse weights are lists added bit by bit.
+Weights are several outputs a float, sign and magnitude planes of words, or lists of bit rows.
 """

@@ -1,95 +1,81 @@
-"""Vertical counters: the sums of a layer as bit rows, unpacked or compared as they are."""
+"""Vertical counters: the sums of a layer as bit rows, compared as they are or unpacked."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
-from runtime.ops import Threshold
 from runtime.packed.adders import Schedule, add_rows, schedule
 from runtime.packed.lanes import Grid
-from runtime.packed.planes import Bytes, Integers, Words
-from runtime.packed.sparse import SparsePlan
+from runtime.packed.layer import Finish, Layer
+from runtime.packed.layout import (
+    ALWAYS,
+    BATCH_FIRST,
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    Block,
+    Call,
+    Layout,
+    Work,
+    fits_planes,
+    narrow,
+    run_all,
+)
+from runtime.packed.planes import Bytes, Integers, Words, pack_last
+from runtime.packed.sparse import UINT64, SparsePlan
+from runtime.types import IntArray
 
 ALL = ~np.uint64(0)
 
+VERTICAL_THRESHOLDS = 3
+"""Up to so many thresholds a channel are compared without unpacking the counters."""
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """The sums of a layer on ``operand``, (batch, channels, H, W), counted when they are read."""
+MAX_TABLE_BYTES = 1 << 26
+"""Largest table of bit rows of one image."""
 
-    plan: SparsePlan
-    operand: Integers
+MAX_DENSITY = 0.5
+"""Largest share of weights that are not 0 in lists, which take 8 bytes for each and row of it."""
 
-    def integers(self) -> Integers:
-        """The sums, (channels, batch, rows, columns), int32 or int64."""
-        plan, grid = self.plan, self.plan.taps.grid
-        narrow = plan.bits <= 30 and int(np.abs(plan.offset).max()) < 2**30
-        result = _empty(plan, self.operand, np.int32 if narrow else np.int64)
-        for tile, part in plan.tiles(self.operand):
-            target, planes = result[:, part], tile.take(plan.place, axis=1)
-            target[:] = _codes(planes[:8], grid, target.shape[1])
-            for low in range(8, plan.bits, 8):
-                octets = _codes(planes[low : low + 8], grid, target.shape[1])
-                target += octets.astype(result.dtype) << low
-        result -= plan.offset.astype(result.dtype)[:, None, None, None]
-        return result
+UNPACK_NS = 0.5
+"""Time to unpack one bit of one sum, nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A Threshold on the counters of one plan.
+    """Thresholds on the counters of one plan.
 
     ``clear``: (thresholds, bits + 1, outputs, 1), ones where that bit of a limit is 0.
-    ``falling``: (outputs, 1), ones where the comparison is inverted.
     ``sums``: adds the comparisons of several thresholds up.
     """
 
-    plan: SparsePlan
     clear: Words
-    falling: Words
     sums: Schedule
 
     @staticmethod
-    def of(op: Threshold, plan: SparsePlan, planes: int) -> Comparison:
-        """The comparison that makes codes of ``planes`` bits; ``x <= t`` is ``not x >= t + 1``."""
-        falling, offset = op.direction < 0, plan.offset[:, None]
-        limits = np.clip(op.thresholds + falling[:, None], -offset, (1 << plan.bits) - offset) + offset
+    def of(limits: IntArray, plan: SparsePlan, planes: int) -> Comparison:
+        """The comparison with ``limits`` (outputs, thresholds) that makes codes of ``planes`` bits."""
+        offset = plan.offset[:, None]
+        shifted = np.clip(limits, -offset, (1 << plan.bits) - offset) + offset
         bits = np.arange(plan.bits + 1)[:, None]
-        clear = limits[plan.order].T[:, None] >> bits & 1 == 0
+        clear = shifted[plan.order].T[:, None] >> bits & 1 == 0
         return Comparison(
-            plan,
-            np.where(clear, ALL, np.uint64(0))[..., None],
-            np.where(falling[plan.order], ALL, np.uint64(0))[:, None],
-            schedule((limits.shape[1],), planes),
+            np.where(clear, ALL, np.uint64(0))[..., None], schedule((limits.shape[1],), planes)
         )
 
-    def codes(self, operand: Integers) -> Bytes:
-        """Codes of the Threshold, (channels, batch, rows, columns), on the layer's operand."""
-        plan = self.plan
-        result = _empty(plan, operand, np.uint8)
-        for tile, part in plan.tiles(operand):
-            images = len(operand[part])
-            codes = _codes(self._planes(tile).take(plan.place, axis=1), plan.taps.grid, images)
-            if images == len(operand):
-                return codes
-            result[:, part] = codes
-        return result
-
-    def _planes(self, tile: Words) -> Words:
-        """Codes (planes, outputs, words) of one tile of counters."""
-        rows = np.empty((self.sums.rows, *tile.shape[1:]), np.uint64)
+    def planes(self, counters: Words, rows: Words, differ: Words) -> Words:
+        """Codes (planes, outputs, words) of counters; in ``rows`` (``sums.rows``, outputs, words)."""
         for reached, clear in zip(rows, self.clear, strict=False):
-            _reach(tile, clear, reached)
-            np.bitwise_xor(reached, self.falling, reached)
+            _reach(counters, clear, reached, differ)
         add_rows(rows.reshape(len(rows), -1), self.sums.steps)
         return rows[list(self.sums.sums)]
 
 
-def _reach(counters: Words, clear: Words, reached: Words) -> None:
+def _reach(counters: Words, clear: Words, reached: Words, differ: Words) -> None:
     """Compare from the lowest bit up: a bit decides where it differs from the limit's."""
-    differ = np.empty_like(reached)
     np.bitwise_or(counters[0], clear[0], reached)
     for counter, bit_clear in zip(counters[1:], clear[1:-1], strict=True):
         np.bitwise_xor(counter, reached, differ)
@@ -108,5 +94,121 @@ def _codes(planes: Words, grid: Grid, images: int) -> Bytes:
     return codes
 
 
-def _empty(plan: SparsePlan, operand: Integers, dtype: type[np.integer]) -> Integers:
-    return np.empty((plan.order.size, len(operand), *plan.taps.grid.used), dtype)
+def unpack(planes: Words, plan: SparsePlan, sums: Integers) -> None:
+    """Write counters (bits, outputs, words), sums plus the offset, to ``sums`` (outputs, images, ...)."""
+    ordered = planes.take(plan.place, axis=1)
+    sums[:] = _codes(ordered[:8], plan.taps.grid, sums.shape[1])
+    for low in range(8, plan.bits, 8):
+        octets = _codes(ordered[low : low + 8], plan.taps.grid, sums.shape[1])
+        sums += octets.astype(sums.dtype) << low
+
+
+def _largest(*choices: Sequence[Block]) -> list[Block]:
+    """The larger of the blocks that tiles of different sizes need."""
+    return [max(blocks, key=lambda block: block.bytes) for blocks in zip(*choices, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class BitSliced:
+    """A layer with sparse weights, by lists of bit rows."""
+
+    layer: Layer
+    plan: SparsePlan
+    takes_planes: bool = False
+    gives_planes: str = ALWAYS
+    name: str = "bit-sliced"
+
+    @staticmethod
+    def of(layer: Layer) -> BitSliced | None:
+        """The kernel, or None for operands that are no planes, groups, and too many weights."""
+        codes = layer.op.weights.codes
+        if not fits_planes(layer.x) or layer.groups != 1:
+            return None
+        if np.count_nonzero(codes) > MAX_DENSITY * codes.size:
+            return None
+        plan = SparsePlan.of(layer)
+        large = 8 * plan.taps.rows_of(plan.planes) * plan.taps.grid.words(1) > MAX_TABLE_BYTES
+        return None if large or plan.bits > 62 else BitSliced(layer, plan)
+
+    @cached_property
+    def _comparison(self) -> Comparison | None:
+        """Thresholds on the counters as they are, unless there are too many."""
+        limits = self.layer.limits
+        if limits is None or limits.shape[1] > VERTICAL_THRESHOLDS:
+            return None
+        return Comparison.of(limits, self.plan, self.layer.result.bits)
+
+    def work(self, operands: Sequence[Layout], planes: bool, batch: int) -> Work:
+        """The work at one batch size."""
+        plan, layer, compare = self.plan, self.layer, self._comparison
+        images = plan.images(batch)
+        outputs, words, result = plan.order.size, plan.taps.grid.words(images), layer.result
+        last = CHANNELS_LAST if len(layer.sums.shape) > 1 else BATCH_FIRST
+        layout = Layout(last if planes else CHANNELS_FIRST, narrow(result.interval))
+        sums = Layout(CHANNELS_FIRST, np.dtype(np.int32 if plan.bits <= 30 else np.int64))
+        rows = compare.sums.rows if compare else 0
+        blocks = (
+            *_largest(plan.blocks(images), plan.blocks(batch % images or images)),
+            Block((rows + 1 if compare else 0, outputs, words), UINT64),
+            sums.block(layer.sums, 0 if compare else images),
+            *Finish(layer).scratch(images * layer.window.positions, outputs, False)[:1],
+            layout.block(result, batch if planes else 0),
+        )
+        unpacked = result.bits if compare else plan.bits
+        lanes = 64 * outputs * words * -(-batch // images)
+        return Work(
+            Layout.planes() if planes else layout,
+            partial(self._bind, images, planes, layout, sums),
+            plan.nanoseconds(batch) + UNPACK_NS * unpacked * lanes,
+            blocks,
+            transient=plan.transient(images) + 2 * outputs * 64 * words,
+            tile=f"{images} images, {len(plan.cut(words).chunks)} chunks",
+        )
+
+    def _bind(
+        self,
+        images: int,
+        planes: bool,
+        layout: Layout,
+        sums: Layout,
+        operands: Sequence[Integers],
+        result: Integers,
+        scratch: Sequence[Integers],
+    ) -> Call:
+        (x,), (table, adders, counters, rows, totals, compared, codes) = operands, scratch
+        image = x if x.ndim == 4 else x[:, :, None, None]
+        target = layout.view(codes) if planes else result
+        calls: list[Call] = []
+        for start in range(0, len(x), images):
+            part = slice(start, min(start + images, len(x)))
+            blocks = self._cut(part.stop - start, table, adders, counters)
+            calls.append(partial(self.plan.count, image[part], *blocks))
+            if self._comparison:
+                into = target[part].swapaxes(0, 1)
+                calls.append(
+                    partial(self._compare, blocks[-1], rows, into if x.ndim == 4 else into[..., None, None])
+                )
+                continue
+            total = totals[:, : part.stop - start]
+            whole = total if x.ndim == 4 else total[..., None, None]
+            calls.append(partial(unpack, blocks[-1], self.plan, whole))
+            finished = np.moveaxis(target[part], 1, -1)
+            outputs = slice(0, self.plan.order.size)
+            sums_last = np.moveaxis(total, 0, -1)
+            calls += Finish(self.layer).calls(sums_last, self.plan.offset, outputs, finished, compared)
+        if planes:
+            calls.append(partial(pack_last, codes, result))
+        return partial(run_all, calls)
+
+    def _cut(self, images: int, *blocks: Words) -> list[Words]:
+        """The first words of ``blocks`` in the shapes of a tile of so many images."""
+        shapes = (block.shape for block in self.plan.blocks(images))
+        return [b.reshape(-1)[: math.prod(s)].reshape(s) for b, s in zip(blocks, shapes, strict=True)]
+
+    def _compare(self, counters: Words, rows: Words, target: Integers) -> None:
+        """Write codes to ``target`` (outputs, images, rows, columns)."""
+        assert self._comparison is not None
+        work = rows.reshape(-1)[: len(rows) * counters[0].size].reshape(len(rows), *counters.shape[1:])
+        planes = self._comparison.planes(counters, work[:-1], work[-1])
+        ordered = planes.take(self.plan.place, axis=1)
+        np.copyto(target, _codes(ordered, self.plan.taps.grid, target.shape[1]), casting="unsafe")

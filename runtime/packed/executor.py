@@ -1,80 +1,97 @@
-"""The plan of a program: one kernel a node, on planes or small integers where a rule applies, else the
-definition."""
+"""The ``packed`` executor: plans made when a batch size is first seen, then run on memory that stays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
-from runtime.ir import Node, Program
-from runtime.ops import And, Conv2d, Dense, MaxPool, Not, Op, Or, Select, Threshold, Xor
-from runtime.packed import arithmetic, linear, logic
-from runtime.packed.linear import Kernel
-from runtime.packed.scratch import Scratch
-from runtime.packed.value import Value, fits_planes
-from runtime.types import IntArray, TensorType
+from runtime.errors import InputError
+from runtime.ir import Program
+from runtime.packed.arena import Arena
+from runtime.packed.plan import AUTO, Bound, Plan, Row, plan_batch, stages_of
+from runtime.types import IntArray
 
-COMPILERS: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType], Kernel | None]] = {
-    Threshold: logic.compile_threshold,
-    Or: logic.compile_or,
-    And: logic.compile_and,
-    Xor: logic.compile_xor,
-    Not: logic.compile_not,
-    Select: logic.compile_select,
-    MaxPool: logic.compile_max_pool,
-    **arithmetic.COMPILERS,
-}
-"""Rules on planes and integers. An op without one, or that its rule declines, runs by its ``evaluate``."""
+KERNELS = (AUTO, "xor-count", "bit-sliced", "blas")
+"""What the option ``kernel`` may be. A layer that the wanted kernel cannot run gets the best other one."""
 
-LINEAR: dict[type[Op], Callable[[Any, Sequence[TensorType], TensorType, Scratch], Kernel | None]] = {
-    Conv2d: linear.compile_conv2d,
-    Dense: linear.compile_dense,
-}
-"""Rules of layers with weights, which share working memory."""
+MAX_BATCH = 1024
+"""Most samples of one run."""
+
+PLANS = 16
+"""Plans that are kept, and views on memory for each thread."""
 
 
-def compile_node(node: Node, operands: Sequence[TensorType], scratch: Scratch) -> Kernel:
-    """The kernel of one node."""
-    if compile_layer := LINEAR.get(type(node.op)):
-        kernel = compile_layer(node.op, operands, node.type, scratch)
-    else:
-        compiler = COMPILERS.get(type(node.op))
-        kernel = compiler and compiler(node.op, operands, node.type)
-    return kernel or _definition(node)
+class _Local(threading.local):
+    """What one thread keeps: its memory, and the plans bound to it by batch size, oldest first."""
 
-
-def _definition(node: Node) -> Kernel:
-    def kernel(values: Sequence[Value]) -> Value:
-        arrays = (v.as_array().astype(np.int64, copy=False) for v in values)
-        return Value(node.type, values[0].batch, array=node.op.evaluate(*arrays))
-
-    return kernel
-
-
-def _given(type_: TensorType, array: IntArray) -> Value:
-    """An input in the dtype that kernels expect: a byte where planes could hold it, else int64."""
-    dtype = np.uint8 if fits_planes(type_) else np.int64
-    return Value(type_, len(array), array.astype(dtype, copy=False))
+    def __init__(self) -> None:
+        self.arena = Arena()
+        self.bound: dict[int, Bound] = {}
 
 
 class PackedExecutor:
-    """Executor ``packed``: xor, and, popcount on 64-bit words; equal to the interpreter bit for bit."""
+    """Executor ``packed``: equal to the interpreter bit for bit.
 
-    def __init__(self, program: Program) -> None:
-        types = program.types
-        self._program = program
-        self._last_use = program.last_uses()
-        scratch = Scratch()
-        self._kernels = [compile_node(n, [types[o] for o in n.operands], scratch) for n in program.nodes]
+    ``kernel``: one of ``KERNELS``, for layers with weights. ``threads``: parts of a batch that run at once.
+    BLAS has threads of its own, which the environment sets (``OPENBLAS_NUM_THREADS``).
+    """
+
+    KERNELS = KERNELS
+
+    def __init__(self, program: Program, *, kernel: str = AUTO, threads: int = 1) -> None:
+        if kernel not in KERNELS:
+            raise InputError(f"kernel must be one of {', '.join(KERNELS)}, not {kernel!r}")
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        self._program, self._stages, self._threads = program, stages_of(program), threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._local = _Local()
+        self.plan = lru_cache(maxsize=PLANS)(lambda batch: plan_batch(program, self._stages, kernel, batch))
+
+    def describe(self, batch: int = 1) -> tuple[Row, ...]:
+        """What runs at one batch size: one row a stage."""
+        plan: Plan = self.plan(batch)
+        return plan.rows
+
+    def chunk(self, budget: int) -> int:
+        """The largest batch, a power of two, whose values and working memory fit ``budget`` bytes."""
+        batch = MAX_BATCH
+        while batch > 1 and self.plan(batch).peak_bytes > budget:
+            batch //= 2
+        return batch
 
     def run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
         """Outputs by name for integer inputs of shape ``(batch, *type.shape)``."""
-        values = {v.name: _given(v.type, inputs[v.name]) for v in self._program.inputs}
-        for index, (node, kernel) in enumerate(zip(self._program.nodes, self._kernels, strict=True)):
-            values[node.result] = kernel([values[name] for name in node.operands])
-            for name in {*node.operands, node.result}:
-                if self._last_use[name] <= index:
-                    del values[name]
-        return {name: values[name].as_array() for name in self._program.outputs}
+        batch = len(next(iter(inputs.values())))
+        if not batch:
+            return {
+                n: np.empty((0, *self._program.types[n].shape), np.int64) for n in self._program.outputs
+            }
+        parts = min(batch, self._threads)
+        if self._pool is None or parts == 1:
+            return self._run(inputs)
+        edges = [batch * i // parts for i in range(parts + 1)]
+        slices = [{n: a[i:j] for n, a in inputs.items()} for i, j in pairwise(edges)]
+        results = list(self._pool.map(self._run, slices))
+        return {name: np.concatenate([r[name] for r in results]) for name in self._program.outputs}
+
+    def _run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        return self.bound(len(next(iter(inputs.values())))).run(inputs)
+
+    def bound(self, batch: int) -> Bound:
+        """The plan of a batch size on this thread's memory, bound anew when that has moved."""
+        local, plan = self._local, self.plan(batch)
+        memory = local.arena.reserve(plan.arena_bytes)
+        bound = local.bound.pop(batch, None)
+        if bound is None or bound.memory is not memory:
+            local.bound = {size: b for size, b in local.bound.items() if b.memory is memory}
+            bound = plan.bind(memory)
+        local.bound[batch] = bound
+        while len(local.bound) > PLANS:
+            del local.bound[next(iter(local.bound))]
+        return bound

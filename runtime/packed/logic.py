@@ -1,132 +1,225 @@
-"""Thresholds, bitwise ops, multiplexers and pooling, on bit planes or on bytes, whichever is at hand."""
+"""Thresholds, bitwise ops and multiplexers, on bit planes or on integers, whichever their operands are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, reduce
+from functools import partial
 
 import numpy as np
 
-from runtime.ops import And, MaxPool, Not, Op, Or, Select, Threshold, Xor
-from runtime.ops.base import pad_image, window_taps
-from runtime.packed.counters import Comparison
-from runtime.packed.linear import Kernel
-from runtime.packed.planes import Words, pack_bits
-from runtime.packed.sparse import SparsePlan
-from runtime.packed.value import Value, fits_planes
-from runtime.types import TensorType
+from runtime.ops import And, Not, Op, Or, Select, Threshold, Xor
+from runtime.ops.base import per_channel
+from runtime.packed.integer import Compile, Integer, elementwise, loop_of
+from runtime.packed.layer import BIT, BYTE, MAX_COUNT
+from runtime.packed.layout import (
+    ALWAYS,
+    BATCH_FIRST,
+    CHANNELS_LAST,
+    FROM_PLANES,
+    NEVER,
+    Call,
+    Layout,
+    Work,
+    fits_planes,
+    narrow,
+    run_all,
+)
+from runtime.packed.planes import Integers, Words, pack_bits, pack_last
+from runtime.types import Interval, TensorType
 
-VERTICAL_THRESHOLDS = 3
-"""Up to so many thresholds a channel are compared without unpacking the counters."""
 
-
-def compile_threshold(op: Threshold, operands: Sequence[TensorType], result: TensorType) -> Kernel | None:
-    """Kernel that compares integers, or vertical counters as they are.
+def compile_threshold(op: Threshold, operands: Sequence[TensorType], result: TensorType) -> Integer | None:
+    """Kernel that compares integers and writes codes or, from codes of a whole batch, planes.
 
     A decreasing channel counts ``K - #{x >= t + 1}``, so every channel compares the same way.
     """
-    count = op.thresholds.shape[1]
-    if not fits_planes(result) or count > np.iinfo(np.uint8).max:
+    (x,), count = operands, op.thresholds.shape[1]
+    if count > MAX_COUNT:
         return None
-    decreasing = op.direction < 0
-    limits = op.thresholds + decreasing[:, None]
+    falling = op.direction < 0
+    bounds = np.clip(op.thresholds + falling[:, None], x.interval.lo, x.interval.hi + 1)
+    limits = bounds.astype(narrow(Interval.of((int(bounds.min()), int(bounds.max())))))
 
-    @lru_cache(maxsize=1)
-    def comparison(plan: SparsePlan) -> Comparison:
-        return Comparison.of(op, plan, result.bits)
+    def plan(layouts: Sequence[Layout], batch: int) -> Work:
+        codes = layouts[0].with_dtype(BYTE)
+        block = codes.with_dtype(BIT).block(result, batch if count > 1 else 0)
 
-    def kernel(values: Sequence[Value]) -> Value:
-        batch, counters = values[0].batch, values[0].counters
-        if counters is not None and values[0].array is None and count <= VERTICAL_THRESHOLDS:
-            codes = comparison(counters.plan).codes(counters.operand)
-            codes = codes.reshape(len(codes), batch, *result.shape[1:])
-            return Value(result, batch, array=codes.swapaxes(0, 1))
-        array = values[0].as_array().swapaxes(0, 1)
-        tail = (1,) * (array.ndim - 1)
-        reached = np.zeros(array.shape, np.uint8)
-        for k in range(count):
-            reached += array >= limits[:, k].reshape(-1, *tail)
-        down = decreasing.reshape(-1, *tail)
-        codes = np.where(down, np.uint8(count) - reached, reached) if decreasing.any() else reached
-        return Value(result, batch, array=codes.swapaxes(0, 1))
+        def bind(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+            reached = codes.view(scratch[0]) if count > 1 else out.view(BIT)
+            held = limits.astype(np.promote_types(limits.dtype, arrays[0].dtype))
+            return partial(run_all, _count(arrays[0], held, falling, out, reached))
 
-    return kernel
+        return Work(codes, bind, scratch=(block,))
+
+    if not fits_planes(result):
+        return Integer(result, plan)
+    return _Thresholds(result, plan, gives_planes=ALWAYS)
 
 
-def _on_words(op: Op, result: TensorType, function: Callable[..., Words]) -> Kernel:
-    """Kernel that applies ``function`` to the planes of all operands if any has them, else evaluates."""
+class _Thresholds(Integer):
+    """A Threshold that can end in planes."""
 
-    def kernel(values: Sequence[Value]) -> Value:
-        batch = values[0].batch
-        if all(v.words is None for v in values):
-            return Value(result, batch, array=op.evaluate(*(v.as_array() for v in values)))
-        return Value(result, batch, words=function(*(v.as_words() for v in values))[: result.bits])
-
-    return kernel
+    def work(self, operands: Sequence[Layout], planes: bool, batch: int) -> Work:
+        """The work at one batch size."""
+        work = Integer.work(self, operands, planes, batch)
+        return _packed(work, self.result, batch) if planes else work
 
 
-def _aligned(words: Words, planes: int) -> Words:
-    """``words`` with zero planes added on top up to ``planes``."""
-    missing = planes - len(words)
-    return np.concatenate([words, np.zeros((missing, *words.shape[1:]), np.uint64)]) if missing else words
+def _packed(work: Work, result: TensorType, batch: int) -> Work:
+    """``work`` with its codes as working memory, packed to planes at the end."""
+    last = Layout(CHANNELS_LAST if len(result.shape) > 1 else BATCH_FIRST, BYTE)
+    assert work.bind is not None
+    inner = work.bind
+
+    def bind(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+        *rest, codes = scratch
+        compare = inner(arrays, last.view(codes), rest)
+        return partial(run_all, (compare, partial(pack_last, codes, out)))
+
+    return Work(
+        Layout.planes(), bind, work.nanoseconds, (*work.scratch, last.block(result, batch)), work.transient
+    )
 
 
-def _elementwise(function: Callable[[Words, Words], Words]) -> Callable[..., Kernel | None]:
-    def compile_(op: Or | And | Xor, operands: Sequence[TensorType], result: TensorType) -> Kernel | None:
-        if not all(map(fits_planes, operands)):
-            return None
-        planes = max(x.bits for x in operands)
-        return _on_words(op, result, lambda a, b: function(_aligned(a, planes), _aligned(b, planes)))
+def _count(
+    x: Integers, limits: Integers, falling: Integers, out: Integers, reached: Integers
+) -> list[Call]:
+    """Calls that count in ``out`` the thresholds ``x`` reaches; ``reached`` holds one comparison."""
+    rows = [per_channel(limits[:, k], x) for k in range(limits.shape[1])]
+    calls: list[Call] = [partial(np.greater_equal, x, rows[0], out=out.view(BIT))]
+    for row in rows[1:]:
+        calls.append(partial(np.greater_equal, x, row, out=reached))
+        calls.append(partial(np.add, out, reached.view(BYTE), out=out))
+    if falling.any() and len(rows) == 1:
+        calls.append(partial(np.not_equal, reached, per_channel(falling, x), out=reached))
+    elif falling.any():  # K - n = (n ^ 255) + K + 1 modulo 256
+        flips: Integers = np.where(falling, 255, 0).astype(np.uint8)
+        added: Integers = np.where(falling, (len(rows) + 1) % 256, 0).astype(np.uint8)
+        calls.append(partial(np.bitwise_xor, out, per_channel(flips, x), out=out))
+        calls.append(partial(np.add, out, per_channel(added, x), out=out))
+    return calls
+
+
+def _bitwise(ufunc: np.ufunc, alone: Callable[[Words, Words], None]) -> Compile:
+    """Kernel of one pass; ``alone(out, plane)`` writes a plane that one operand alone has."""
+
+    def compile_(op: Op, operands: Sequence[TensorType], result: TensorType) -> Integer:
+        needed, on_planes = narrow(result.interval), all(map(fits_planes, (*operands, result)))
+
+        def plan(layouts: Sequence[Layout], batch: int) -> Work:
+            if layouts[0].is_planes:
+                return Work(Layout.planes(), _on_each_plane(ufunc, alone))
+            loop = loop_of(needed, *layouts)
+
+            def bind(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+                return elementwise(ufunc, arrays, out, loop)
+
+            return Work(layouts[0].with_dtype(loop), bind)
+
+        return Integer(result, plan, on_planes, FROM_PLANES if on_planes else NEVER)
 
     return compile_
 
 
-compile_or = _elementwise(np.bitwise_or)
-compile_and = _elementwise(np.bitwise_and)
-compile_xor = _elementwise(np.bitwise_xor)
+def _on_each_plane(
+    ufunc: np.ufunc, alone: Callable[[Words, Words], None]
+) -> Callable[[Sequence[Integers], Integers, Sequence[Integers]], Call]:
+    def bind(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+        a, b = sorted(arrays, key=len)
+        both = min(len(a), len(out))
+        calls: list[Call] = [partial(ufunc, a[:both], b[:both], out=out[:both])]
+        calls += [partial(alone, out[p], b[p]) for p in range(both, len(out))]
+        return partial(run_all, calls)
+
+    return bind
 
 
-def compile_not(op: Not, operands: Sequence[TensorType], result: TensorType) -> Kernel | None:
-    """Kernel that inverts the used bits of every word; unused bits stay 0."""
+def _zero(out: Words, plane: Words) -> None:
+    out.fill(0)
+
+
+def compile_not(op: Not, operands: Sequence[TensorType], result: TensorType) -> Integer:
+    """Kernel that inverts the used bits; unused bits of words stay 0."""
     (x,) = operands
-    if not fits_planes(x) or not fits_planes(result):
-        return None
+    needed, on_planes = (
+        narrow(result.interval, Interval(0, (1 << op.bits) - 1)),
+        fits_planes(x) and fits_planes(result),
+    )
     used = pack_bits(np.ones((x.channels, 1), np.uint8)).reshape(-1, 1)
 
-    def invert(words: Words) -> Words:
-        inverted: Words = _aligned(words, op.bits) ^ used.reshape((-1,) + (1,) * (words.ndim - 2))
-        return inverted
+    def plan(layouts: Sequence[Layout], batch: int) -> Work:
+        if layouts[0].is_planes:
+            return Work(Layout.planes(), invert)
+        loop = loop_of(needed, *layouts)
+        top = np.array((1 << op.bits) - 1, loop)
 
-    return _on_words(op, result, invert)
+        def bind(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+            return partial(np.subtract, top, arrays[0], out=out, dtype=loop, casting="unsafe")
+
+        return Work(layouts[0].with_dtype(loop), bind)
+
+    def invert(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+        (words,) = arrays
+        ones, both = used.reshape(-1, *(1,) * (words.ndim - 2)), min(len(words), len(out))
+        calls: list[Call] = [partial(np.bitwise_xor, words[:both], ones, out=out[:both])]
+        return partial(run_all, [*calls, partial(np.copyto, out[both:], ones)])
+
+    return Integer(result, plan, on_planes, FROM_PLANES if on_planes else NEVER)
 
 
-def compile_select(op: Select, operands: Sequence[TensorType], result: TensorType) -> Kernel | None:
-    """Kernel of the multiplexer, ``b ^ (c & (a ^ b))`` on words."""
-    if not all(map(fits_planes, operands)):
-        return None
-    planes = max(x.bits for x in operands[1:])
+def compile_select(op: Select, operands: Sequence[TensorType], result: TensorType) -> Integer:
+    """Kernel of the multiplexer, ``b ^ (c & (a ^ b))`` on words or on integers with ``c`` as a mask."""
+    condition, a, b = operands
+    needed, on_planes = narrow(a.interval, b.interval), all(map(fits_planes, (*operands, result)))
 
-    def select(condition: Words, a: Words, b: Words) -> Words:
-        a, b = _aligned(a, planes), _aligned(b, planes)
-        selected: Words = b ^ (condition & (a ^ b))
-        return selected
+    def plan(layouts: Sequence[Layout], batch: int) -> Work:
+        if layouts[0].is_planes:
+            return Work(Layout.planes(), _select_planes)
+        loop = loop_of(needed, *layouts[1:])
+        layout, mask = layouts[1].with_dtype(loop), layouts[0].with_dtype(loop)
 
-    return _on_words(op, result, select)
+        def bind(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+            chosen, (c, x, y) = mask.view(scratch[0]), arrays
+            options = {"dtype": loop, "casting": "unsafe"}
+            return partial(
+                run_all,
+                (
+                    partial(np.copyto, chosen, c, "unsafe"),
+                    partial(np.subtract, loop.type(0), chosen, out=chosen),
+                    partial(np.bitwise_xor, x, y, out=out, **options),
+                    partial(np.bitwise_and, out, chosen, out=out),
+                    partial(np.bitwise_xor, out, y, out=out, **options),
+                ),
+            )
+
+        return Work(layout, bind, scratch=(mask.block(condition, batch),))
+
+    return Integer(result, plan, on_planes, FROM_PLANES if on_planes else NEVER)
 
 
-def compile_max_pool(op: MaxPool, operands: Sequence[TensorType], result: TensorType) -> Kernel:
-    """Kernel on planes for single bits that have them, where the maximum is an OR, else on integers."""
-    (x,) = operands
-    taps = window_taps((x.shape[1], x.shape[2]), op.kernel, op.stride, op.padding)
+def _select_planes(arrays: Sequence[Integers], out: Integers, scratch: Sequence[Integers]) -> Call:
+    (condition,), a, b = arrays
 
-    def kernel(values: Sequence[Value]) -> Value:
-        (value,) = values
-        if x.bits == 1 and value.words is not None:
-            padded = pad_image(value.words, op.padding)
-            words = reduce(np.bitwise_or, (padded[..., *tap] for tap in taps))
-            return Value(result, value.batch, words=words)
-        array = value.as_array()
-        padded = pad_image(array, op.padding, int(np.iinfo(array.dtype).min))
-        return Value(result, value.batch, array=reduce(np.maximum, (padded[..., *tap] for tap in taps)))
+    def call() -> None:
+        for p, target in enumerate(out):
+            if p >= len(b):
+                np.bitwise_and(a[p], condition, out=target)
+                continue
+            if p < len(a):
+                np.bitwise_xor(a[p], b[p], out=target)
+            else:
+                np.copyto(target, b[p])
+            np.bitwise_and(target, condition, out=target)
+            np.bitwise_xor(target, b[p], out=target)
 
-    return kernel
+    return call
+
+
+COMPILERS: dict[type[Op], Compile] = {
+    Threshold: compile_threshold,
+    Or: _bitwise(np.bitwise_or, np.copyto),
+    And: _bitwise(np.bitwise_and, _zero),
+    Xor: _bitwise(np.bitwise_xor, np.copyto),
+    Not: compile_not,
+    Select: compile_select,
+}

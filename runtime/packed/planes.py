@@ -38,22 +38,26 @@ def pack_bits(bits: NDArray[np.bool_] | NDArray[np.uint8]) -> Words:
     return words
 
 
-def unpack_bits(words: Words, channels: int) -> NDArray[np.uint8]:
-    """Inverse of ``pack_bits``."""
-    shifts = np.arange(WORD, dtype=np.uint64).reshape((1, WORD) + (1,) * (words.ndim - 1))
-    bits = ((words[:, None] >> shifts) & np.uint64(1)).astype(np.uint8)
-    return bits.reshape(-1, *words.shape[1:])[:channels]
+def pack_last(codes: Bytes, words: Words) -> None:
+    """Write ``codes`` (*rest, channels), contiguous, to planes (planes, words, *rest)."""
+    channels = codes.shape[-1]
+    for plane, target in enumerate(words):
+        bits = codes if len(words) == 1 else codes & np.uint8(1 << plane)
+        if channels % WORD == 0:
+            octets = np.packbits(bits.reshape(-1), bitorder="little")
+        else:
+            packed = np.packbits(bits, axis=-1, bitorder="little")
+            octets = np.zeros((*codes.shape[:-1], 8 * len(target)), np.uint8)
+            octets[..., : packed.shape[-1]] = packed
+        np.copyto(target, np.moveaxis(octets.view("<u8").reshape(*codes.shape[:-1], -1), -1, 0))
 
 
-def unpack_codes(words: Words, channels: int) -> NDArray[np.uint8]:
-    """Inverse of ``pack_codes``."""
-    codes = unpack_bits(words[0], channels)
-    for b in range(1, len(words)):
-        codes |= unpack_bits(words[b], channels) << np.uint8(b)
-    return codes
-
-
-def pack_codes(codes: Integers, planes: int) -> Words:
-    """Planes ``(planes, words, *rest)`` of non-negative codes ``(channels, *rest)`` below 2**planes."""
-    narrow = codes.astype(np.uint8, order="C", copy=False)
-    return np.stack([pack_bits((narrow >> np.uint8(b)) & np.uint8(1)) for b in range(planes)])
+def unpack_last(words: Words, codes: Bytes) -> None:
+    """Inverse of ``pack_last``: write planes (planes, words, *rest) to ``codes`` (*rest, channels)."""
+    for plane, source in enumerate(words):
+        octets = np.ascontiguousarray(np.moveaxis(source, 0, -1)).view(np.uint8)
+        bits = np.unpackbits(octets, axis=-1, count=codes.shape[-1], bitorder="little")
+        if plane:
+            np.bitwise_or(codes, bits << np.uint8(plane), out=codes)
+        else:
+            np.copyto(codes, bits)

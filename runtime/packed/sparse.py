@@ -1,14 +1,14 @@
 """Sums of sparse weights: per output a list of bit rows, added up by carry-save adders.
 
-A weight of 0 costs nothing here, where ``linear`` spends the same on every weight. Activation plane ``p``
+A weight of 0 costs nothing here, where other kernels spend the same on every weight. Activation plane ``p``
 and magnitude bit ``i`` of a weight make one row of weight ``2^(p + i)``. A negative weight takes inverted
 rows, ``-w a = w (2^planes - 1 - a) - w (2^planes - 1)``, and the constants make the offset of the counters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from runtime.packed.adders import add_rows
 from runtime.packed.chunks import Column, Cut, Index, cut_outputs
 from runtime.packed.lanes import Taps
+from runtime.packed.layer import Layer
+from runtime.packed.layout import Block
 from runtime.packed.planes import WORD, Integers, Words
-from runtime.packed.scratch import Scratch
 from runtime.types import IntArray
 from runtime.weights import HAMILTON, Weights
+
+UINT64 = np.dtype(np.uint64)
 
 TABLE_BYTES = 1 << 21
 """Largest table of bit rows of one tile, unless one image needs more."""
@@ -41,16 +44,24 @@ class Entries:
     tap: Index
     value: Index
 
+    def times(self, direction: IntArray) -> Entries:
+        """The same with the values of every output times its direction."""
+        return replace(self, value=self.value * direction[self.output])
 
-def nonzeros(weights: Weights) -> Entries:
-    """Entries of ``weights`` (outputs, inputs, *kernel).
+
+def nonzeros(layer: Layer) -> Entries:
+    """Entries of the weights of a layer.
 
     Those of Hamilton weights come from the components alone: each is once in all four block rows.
     """
-    if not weights.is_hamilton:
-        codes = weights.codes.reshape(*weights.shape[:2], -1)
-        output, channel, tap = np.nonzero(codes)
-        return Entries(output, channel, tap, codes[output, channel, tap].astype(np.intp))
+    if not layer.op.weights.is_hamilton:
+        output, channel, tap = np.nonzero(layer.weights)
+        return Entries(output, channel, tap, layer.weights[output, channel, tap].astype(np.intp))
+    entries = _hamilton(layer.op.weights)
+    return entries if layer.threshold is None else entries.times(layer.threshold.direction)
+
+
+def _hamilton(weights: Weights) -> Entries:
     components = weights.components.reshape(*weights.components.shape[:3], -1)
     outputs, inputs = components.shape[1:3]
     component, output, channel, tap = np.nonzero(components)
@@ -72,7 +83,7 @@ class SparsePlan:
 
     ``order``: outputs, the one with most rows first; everything but ``offset`` is in this order.
     ``columns[c]``: the rows of weight ``2^c``. ``largest``: (outputs,), of each counter.
-    ``offset``: (outputs,), what to subtract from a counter.
+    ``offset``: (outputs,), what to subtract from a counter to get the sum without bias.
     """
 
     taps: Taps
@@ -81,14 +92,14 @@ class SparsePlan:
     columns: tuple[Column, ...]
     largest: IntArray
     offset: IntArray
-    scratch: Scratch
 
     @staticmethod
-    def of(
-        weights: Weights, bias: IntArray | None, taps: Taps, planes: int, scratch: Scratch
-    ) -> SparsePlan:
-        """The plan of weights (outputs, inputs, *kernel)."""
-        entries, outputs, top = nonzeros(weights), weights.shape[0], (1 << planes) - 1
+    def of(layer: Layer) -> SparsePlan:
+        """The plan of a layer."""
+        window, planes = layer.window, layer.x.bits
+        shape = (window.channels, *window.size)
+        taps = Taps.of(shape, window.out, window.kernel, window.stride, window.padding, window.dilation)
+        entries, outputs, top = nonzeros(layer), len(layer.weights), (1 << planes) - 1
         magnitude, inverted = np.abs(entries.value), entries.value < 0
         largest = _sums(entries.output, magnitude, outputs) * top
         offset = _sums(entries.output, magnitude * inverted, outputs) * top
@@ -103,9 +114,7 @@ class SparsePlan:
                 row += zero // 2 * inverted[chosen]
                 pairs.setdefault(bit + plane, []).append(np.stack([rank[chosen], row]))
         columns = tuple(Column.of(np.hstack(pairs[c]), outputs, zero) for c in range(len(pairs)))
-        if bias is not None:
-            offset -= bias
-        return SparsePlan(taps, planes, order, columns, largest[order], offset, scratch)
+        return SparsePlan(taps, planes, order, columns, largest[order], offset)
 
     @cached_property
     def place(self) -> Index:
@@ -122,26 +131,25 @@ class SparsePlan:
         """The chunks for rows of so many words."""
         return lru_cache(maxsize=16)(partial(cut_outputs, self.columns, self.largest))
 
-    def tiles(self, operand: Integers) -> Iterator[tuple[Words, slice]]:
-        """Tile by tile of an operand (batch, channels, H, W): counters, and the images they are of.
+    def blocks(self, images: int) -> tuple[Block, ...]:
+        """Working memory of ``counters`` for so many images: bit rows, their sums, counters."""
+        words = self.taps.grid.words(images)
+        chunks = self.cut(words).chunks
+        adders = max(chunk.schedule.rows * (chunk.stop - chunk.start) for chunk in chunks) * words
+        return (
+            Block((self.taps.rows_of(self.planes), words), UINT64),
+            Block((adders,), UINT64),
+            Block((self.bits, self.order.size, words), UINT64),
+        )
 
-        Counters are (bits, outputs, words), valid until the next.
-        """
-        images, rows = self._images(len(operand)), self.taps.rows_of(self.planes)
-        for start in range(0, len(operand), images):
-            part = slice(start, start + images)
-            words = self.taps.grid.words(len(operand[part]))
-            table = self.scratch.block("rows", rows, words)
-            counters = self.scratch.block("counters", self.bits, self.order.size, words)
-            self.taps.fill(table, operand[part], self.planes)
-            self._count(table, counters)
-            yield counters, part
-
-    def _count(self, table: Words, counters: Words) -> None:
+    def count(self, operand: Integers, table: Words, adders: Words, counters: Words) -> None:
+        """Write the sums of an operand (images, channels, H, W) to ``counters`` (bits, outputs, words)."""
+        self.taps.fill(table, operand, self.planes)
         words = table.shape[1]
         for chunk in self.cut(words).chunks:
             outputs = chunk.stop - chunk.start
-            workspace = self.scratch.block("adders", chunk.schedule.rows, outputs * words)
+            size = chunk.schedule.rows * outputs * words
+            workspace = adders[:size].reshape(chunk.schedule.rows, outputs * words)
             for first, rows in zip(chunk.schedule.first, chunk.rows, strict=False):
                 target = workspace[first : first + len(rows)].reshape(len(rows), outputs, words)
                 table.take(rows, axis=0, out=target, mode="clip")
@@ -151,14 +159,20 @@ class SparsePlan:
             for target, row in zip(part, chunk.schedule.sums, strict=False):
                 target[:] = workspace[row].reshape(outputs, words) if row >= 0 else 0
 
+    def transient(self, images: int) -> int:
+        """Bytes that ``count`` allocates for the phases of the operand and their moves."""
+        grid, planes = self.taps.grid, self.planes
+        codes = self.taps.channels * images * grid.lanes
+        return 2 * codes + 10 * planes * self.taps.channels * 8 * (grid.words(images) + 4)
+
     def nanoseconds(self, batch: int) -> float:
         """Estimated time of a batch."""
-        images = self._images(batch)
+        images = self.images(batch)
         words = self.taps.grid.words(images)
         rows = ROW_NS * self.taps.rows_of(self.planes) * words
         return -(-batch // images) * (TILE_NS + rows + self.cut(words).nanoseconds)
 
-    def _images(self, batch: int) -> int:
+    def images(self, batch: int) -> int:
         """Images of one tile."""
         row_bytes = 8 * self.taps.rows_of(self.planes)
         return max(1, min(batch, TABLE_BYTES // row_bytes * WORD // self.taps.grid.lanes))

@@ -9,6 +9,7 @@ from runtime.ops import (
     Clip,
     Concat,
     FloorSqrt,
+    Hadamard,
     Lookup,
     MatMul,
     Mul,
@@ -24,10 +25,13 @@ from runtime.ops import (
     Sub,
     Transpose,
 )
-from runtime.packed.arithmetic import COMPILERS, narrow
-from runtime.packed.value import Value
+from runtime.packed import arithmetic, moves
+from runtime.packed.layout import BATCH_FIRST, CHANNELS_FIRST, CHANNELS_LAST, narrow
 from runtime.types import INT64_LIMIT, Interval, TensorType
+from tests.runtime.packed_runs import run_kernel
 
+COMPILERS = {**arithmetic.COMPILERS, **moves.COMPILERS}
+ORDERS = (BATCH_FIRST, CHANNELS_FIRST, CHANNELS_LAST)
 SHAPE, BATCH = (4, 3, 5), 6
 RNG = np.random.default_rng(4)
 BYTE, CODE, WORD = Interval(0, 255), Interval(-7, 7), Interval(-(2**20), 2**20)
@@ -54,12 +58,13 @@ CASES: dict[str, tuple[Op, list[Interval], type[np.integer]]] = {
     "requantize": (Requantize(MULTIPLIER, OFFSET, SHIFT, -60, 99), [CODE], np.int8),
     "requantize to a byte": (Requantize(MULTIPLIER, OFFSET, SHIFT, 0, 255), [WORD], np.uint8),
     "requantize beyond": (Requantize(MULTIPLIER, OFFSET, SHIFT, 2**40, 2**41), [CODE], np.int64),
-    "shared table": (Lookup(np.arange(-60, 140, 10)[None], -9), [CODE], np.int16),
+    "shared table": (Lookup(np.arange(-60, 140, 10)[None], -9), [CODE], np.int8),
     "table of channels": (Lookup(RNG.integers(-90, 99, (4, 20)), -9), [CODE], np.int8),
     "quotient": (RoundDiv(), [Interval(-100, 100), Interval(1, 40)], np.int8),
     "wide quotient": (RoundDiv(), [Interval(-(2**52), 2**52), Interval(3, 2**52 - 1)], np.int64),
     "root": (FloorSqrt(), [Interval(0, 2**30)], np.uint16),
     "root of 52 bits": (FloorSqrt(), [Interval(2**52 - 90, 2**52)], np.uint32),
+    "mix": (Hadamard(), [BYTE], np.int16),
     "reshape": (Reshape((60,)), [CODE], np.int8),
     "slice": (Slice(1, 3), [BYTE], np.uint8),
     "transpose": (Transpose((2, 0, 1)), [CODE], np.int8),
@@ -75,29 +80,37 @@ def values_of(interval: Interval, shape: tuple[int, ...]) -> NDArray[np.int64]:
     return array
 
 
-def run(op: Op, types: list[TensorType], arrays: list[NDArray[np.integer]]) -> NDArray[np.integer] | None:
+def run(
+    op: Op,
+    types: list[TensorType],
+    arrays: list[NDArray[np.integer]],
+    order: str = BATCH_FIRST,
+    dtypes: list[np.dtype | None] | None = None,
+) -> NDArray[np.integer] | None:
     kernel = COMPILERS[type(op)](op, types, op.infer(*types))
-    return kernel and kernel([Value(t, BATCH, a) for t, a in zip(types, arrays, strict=True)]).as_array()
+    if kernel is None:
+        return None
+    orders = [order] * len(types)
+    return run_kernel(kernel, types, arrays, op.infer(*types), orders, dtypes=dtypes or [None] * len(types))
 
 
 def test_every_rule_has_a_case() -> None:
     assert {type(op) for op, _, _ in CASES.values()} | {MatMul} == set(COMPILERS)
 
 
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case", CASES)
-def test_results_and_their_dtypes(case: str) -> None:
+def test_results_and_their_dtypes(case: str, order: str) -> None:
     op, intervals, dtype = CASES[case]
     types = [TensorType(SHAPE, interval) for interval in intervals]
-    wide = [values_of(interval, SHAPE) for interval in intervals]
-    expected = op.evaluate(*wide)
-    small = [array.astype(narrow(interval)) for array, interval in zip(wide, intervals, strict=True)]
-    found = run(op, types, small)
+    arrays = [values_of(interval, SHAPE) for interval in intervals]
+    expected = op.evaluate(*arrays)
+    found = run(op, types, arrays, order)
     assert np.array_equal(found, expected)
     assert found.dtype == dtype
-    for held in (wide, [small[0], *wide[1:]], [wide[0], *small[1:]]):
-        assert np.array_equal(run(op, types, held), expected)
-    turned = [np.ascontiguousarray(array.swapaxes(0, 1)).swapaxes(0, 1) for array in small]
-    assert np.array_equal(run(op, types, turned), expected)
+    wide = np.dtype(np.int64)
+    for dtypes in ([wide, wide], [None, wide], [wide, None]):
+        assert np.array_equal(run(op, types, arrays, order, dtypes), expected)
 
 
 @pytest.mark.parametrize("op", [Add(), Sub(), Mul(), RoundDiv()], ids=lambda op: op.name)
@@ -105,8 +118,8 @@ def test_results_and_their_dtypes(case: str) -> None:
 def test_axes_of_length_1(op: Op, shapes: tuple[tuple[int, ...], ...]) -> None:
     types = [TensorType(shape, Interval(1, 100)) for shape in shapes]
     arrays = [values_of(t.interval, t.shape) for t in types]
-    found = run(op, types, [array.astype(np.uint8) for array in arrays])
-    assert np.array_equal(found, op.evaluate(*arrays))
+    for order in ORDERS:
+        assert np.array_equal(run(op, types, arrays, order), op.evaluate(*arrays))
 
 
 @pytest.mark.parametrize("bits", [3, 10, 11, 20, 25])
