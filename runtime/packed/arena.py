@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime import arena
+from runtime.arena import Buffer
 from runtime.packed.layout import ALIGNMENT, Block
 from runtime.packed.planes import Bytes, Integers
 
@@ -23,24 +25,11 @@ class Span:
 
 
 def place(spans: Sequence[Span]) -> tuple[list[int], int]:
-    """Where each block starts, and the bytes of all: blocks that are in use at once never overlap.
-
-    The largest blocks go first, each to the lowest gap that holds it (greedy by size, arXiv 2001.03288).
-    """
-    starts = [0] * len(spans)
-    placed: list[int] = []
-    for index in sorted(range(len(spans)), key=lambda i: -spans[i].block.bytes):
-        span, start = spans[index], 0
-        for other in sorted(placed, key=lambda i: starts[i]):
-            rival = spans[other]
-            if rival.last < span.first or span.last < rival.first:
-                continue
-            if start + span.block.bytes <= starts[other]:
-                break
-            start = max(start, starts[other] + rival.block.bytes)
-        starts[index] = start
-        placed.append(index)
-    return starts, max((s + span.block.bytes for s, span in zip(starts, spans, strict=True)), default=0)
+    """Where each block starts, and the bytes of all: blocks that are in use at once never overlap."""
+    buffers = [Buffer((str(i),), s.block.bytes, s.first, s.last) for i, s in enumerate(spans)]
+    placed = arena.place(buffers)
+    starts = {int(buffer.names[0]): buffer.offset for buffer in placed}
+    return [starts[i] for i in range(len(spans))], arena.arena_bytes(placed)
 
 
 class Arena(threading.local):

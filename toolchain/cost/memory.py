@@ -2,8 +2,9 @@
 
 A value of ``n`` elements of ``b`` bits is stored as ``b`` planes of ``ceil(n / 8)`` bytes. Accumulators on
 their way to where they become narrow or are summed are never stored, and a Reshape is another name of its
-operand. Offsets are planned once, largest buffer first, each into the smallest gap that holds it (greedy by
-size: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
+operand. ``runtime.arena`` places them. A buffer is born with the node that makes its value, an input at -1,
+and dies with the last that reads it, an output at ``len(nodes)``; it is named by its value and the reshaped
+aliases.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
+from runtime.arena import Buffer, arena_bytes, place
 from runtime.ir import Program
 from runtime.ops import (
     Add,
@@ -110,25 +112,6 @@ def _pools_disjoint(op: Op) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
-    """Place of one stored value: bytes ``offset .. offset + size`` while nodes ``birth .. death`` run.
-
-    Inputs are born at -1; outputs die at ``len(nodes)``. Both ends are included, so that a node never
-    writes over what it reads. ``names``: the value and its reshaped aliases.
-    """
-
-    names: tuple[str, ...]
-    size: int
-    birth: int
-    death: int
-    offset: int = 0
-
-    def lives_with(self, other: Buffer) -> bool:
-        """Whether both are live at one time."""
-        return self.birth <= other.death and other.birth <= self.death
-
-
-@dataclass(frozen=True, slots=True)
 class MemoryPlan:
     """Placed buffers; ``arena_bytes`` holds them all.
 
@@ -173,18 +156,6 @@ def _lifetimes(program: Program) -> list[Buffer]:
     ]
 
 
-def _place(buffer: Buffer, placed: list[Buffer]) -> Buffer:
-    """``buffer`` at the start of the smallest gap between its live neighbours, or after them."""
-    neighbours = sorted((b for b in placed if b.lives_with(buffer)), key=lambda b: b.offset)
-    end, gaps = 0, []
-    for other in neighbours:
-        if other.offset - end >= buffer.size:
-            gaps.append((other.offset - end, end))
-        end = max(end, other.offset + other.size)
-    offset = min(gaps)[1] if gaps else end
-    return Buffer(buffer.names, buffer.size, buffer.birth, buffer.death, offset)
-
-
 def _busiest(buffers: list[Buffer], steps: int) -> tuple[int, int]:
     """Most bytes live at one time, and the first step (-1 for the inputs) when they are."""
     changes = [0] * (steps + 3)
@@ -202,14 +173,12 @@ def _busiest(buffers: list[Buffer], steps: int) -> tuple[int, int]:
 def plan(program: Program) -> MemoryPlan:
     """The arena of a program."""
     waiting = _lifetimes(program)
-    placed: list[Buffer] = []
-    for buffer in sorted(waiting, key=lambda b: (-b.size, b.birth, b.names)):
-        placed.append(_place(buffer, placed))
+    placed = place(waiting)
     live, step = _busiest(waiting, len(program.nodes))
     peak = program.inputs[0].name if step < 0 else program.nodes[step].result
     return MemoryPlan(
-        tuple(sorted(placed, key=lambda b: (b.birth, b.names))),
-        max((b.offset + b.size for b in placed), default=0),
+        tuple(placed),
+        arena_bytes(placed),
         live,
         peak,
     )
