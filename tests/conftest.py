@@ -1,5 +1,9 @@
 """Shared switches, Hypothesis profile, and the rule that nothing is skipped."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,6 +26,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache() -> Iterator[None]:
+    """A cache of compiled programs that begins empty: the user's says nothing about these sources."""
+    with tempfile.TemporaryDirectory(prefix="gatefold-tests-") as folder:
+        os.environ["GATEFOLD_CACHE"] = folder
+        yield
+        del os.environ["GATEFOLD_CACHE"]
 
 
 @pytest.fixture

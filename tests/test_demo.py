@@ -25,4 +25,6 @@ def test_the_demonstration_does_the_whole_job(tmp_path: Path) -> None:
         assert load(tmp_path / recipe / "program.gfold").outputs == ("scores", "class")
         for profile, size in shown["onnx_bytes"].items():
             assert (tmp_path / recipe / f"{profile}.onnx").stat().st_size == size
+        assert (tmp_path / recipe / "c99" / "README.md").is_file()
+        assert set(shown["milliseconds"]) == {"packed", "C", "ONNX", "float32 twin"}
     assert list(tmp_path.rglob("*.tmp")) == []

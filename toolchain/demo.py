@@ -33,6 +33,7 @@ DEMOS: dict[str, tuple[str, str]] = {
 """The recipes each data set demonstrates: an OR and a MUX network."""
 
 PROFILES = ("portable", "modern")
+C_FOLDER, C_TARGET = "c99", "cortex-m4"
 RANDOM_SAMPLES = 1000
 
 
@@ -98,6 +99,7 @@ def demonstrate(
         profile: exporters.export(program, "onnx", directory / f"{profile}.onnx", profile=profile)
         for profile in PROFILES
     }
+    exporters.export(program, "c99", directory / C_FOLDER, force=True, target=C_TARGET)
     stage(f"verifying on {len(dataset.test_images):,} test images and {RANDOM_SAMPLES:,} random ones")
     images = {program.inputs[0].name: dataset.test_images}
     sets, table = [images, random_samples(program, RANDOM_SAMPLES, 0)], exporters.executors()
@@ -125,14 +127,16 @@ def latencies(program: Program, image: NDArray[Any]) -> tuple[Mapping[str, float
     """Median milliseconds per image by executor and of the float32 twin, and the twin's file size.
 
     One image at a time, one thread, all alternating in one loop. The ONNX files run as a user would
-    run them, ``packed`` through a ``Session``.
+    run them, ``packed`` and the C through a ``Session``.
     """
     from exporters.onnx.build import build
     from exporters.onnx.twin import float32_twin, model_runner
 
     twin, session = float32_twin(program), Session(program, "packed")
+    compiled = exporters.open_session(program, "c99")
     calls: dict[str, Callable[[], object]] = {
         "packed": lambda: session.run(image),
+        "C": lambda: compiled.run(image),
         "ONNX": model_runner(build(program), image),
         "float32 twin": model_runner(twin, image.astype(np.float32)),
     }

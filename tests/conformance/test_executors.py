@@ -11,13 +11,16 @@ from runtime.ops import OPS
 from runtime.session import Session
 from tests.programs import LEVELS, OP_CASES, RULES, programs, random_inputs, value_set_program
 
+OPTIONS = {"c99": {"optimize": "-O1"}}
+"""Options of executors here: hundreds of programs are compiled, and each runs for a moment."""
+
 EXECUTORS = sorted(set(exporters.executors()) - {"interpreter"})
 
 
 def assert_equal(program: Program, executor: str, count: int, seed: int) -> None:
     inputs = random_inputs(program, count, seed)
     expected = Interpreter(program).run(inputs)
-    found = Session(program, executor, exporters.executors()).run(inputs)
+    found = Session(program, executor, exporters.executors(), **OPTIONS.get(executor, {})).run(inputs)
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].shape == array.shape

@@ -50,7 +50,7 @@ def summary(shown: Demonstration) -> str:
         f"{total['gates_one_position']['ge']:,.0f} for one position reused",
         f"one skip  gate equivalents: {skip_costs}",
         f"fits      {len(fitting)} of {len(devices)} devices: {', '.join(fitting)}",
-        f"files     {shown.directory}/: program.gfold, portable.onnx, modern.onnx",
+        f"files     {shown.directory}/: program.gfold, portable.onnx, modern.onnx, c99/ for a Cortex-M4",
         f"more      gatefold report {shown.directory}/program.gfold",
     ]
     return "\n".join(lines)
