@@ -18,8 +18,8 @@ from exporters.c99.kernels import (
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
 
-ACTIVE = 0.45
-"""Share of input bits that are taken to be set."""
+ACTIVE, ACTIVE_PLANE = 0.45, 0.25
+"""Share of single bits that are taken to be set, and of bits of wider codes: trained networks prefer 0."""
 
 MOST_PADDING = 1.34
 """Largest number of lanes for each output."""
@@ -39,7 +39,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     ):
         return None
     units, planes = blocks * target.lane_units, layer.image.bits
-    active = ACTIVE * inputs * planes
+    active = (ACTIVE if planes == 1 else ACTIVE_PLANE) * inputs * planes
     rows = active * 2 * layer.magnitudes * blocks
     cost = layer.positions * (rows * target.costs.row + active * target.costs.entry + inputs * planes * 0.5)
     flash = inputs * layer.magnitudes * 2 * units * target.unit // 8

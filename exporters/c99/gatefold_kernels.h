@@ -476,6 +476,9 @@ GF_INLINE uint16_t *gf_list(uint16_t *list, uint8_t GF_FLASH *bits, unsigned cha
         const gf_eight places = *(const gf_eight_at *)gf_set_bits[byte];
         *(gf_eight_at *)list = places * (uint16_t)step + (uint16_t)at;
         list += gf_popcount(byte);
+#elif defined(__ARM_FEATURE_CLZ)
+        for (; byte; byte &= byte - 1)
+            *list++ = (uint16_t)(at + (unsigned)__builtin_ctz(byte) * step);
 #else
         for (; byte; byte >>= 1, at += step)
             if (byte & 1u)
@@ -605,21 +608,31 @@ GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in,
     }
 }
 
-/* Sums of one output over one tile: for every gf_lane of it, `bits` planes. */
+/* Magnitude bits of a weight: levels go up to 127. */
+#define GF_MAX_MAGNITUDES 6
+
+/* Sums of one output over one tile: for every gf_lane of it, `bits` planes. `listed`: the output's own lists, or
+   NULL where they are made of its weights, in `list`. Lists stand in the order [magnitude][+, -]. */
 GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, const gf_unit *table, uint16_t *list,
                             uint16_t GF_FLASH *listed, gf_lane_at *counters)
 {
     const unsigned bits = layer->bits, planes = layer->planes, magnitudes = layer->magnitudes;
-    const unsigned channels = layer->channels, taps = layer->taps, row = layer->row;
-    const unsigned blocks = layer->tile / GF_LANE_UNITS;
+    const unsigned channels = layer->channels, row = layer->row, blocks = layer->tile / GF_LANE_UNITS;
     const size_t plane_units = (size_t)channels * row, bytes = (channels + 7u) / 8u;
     const gf_lane none = {0};
-    uint8_t GF_FLASH *weights = layer->weights;
-    uint16_t GF_FLASH *counts = layer->counts;
-    if (weights)
-        weights += (size_t)output * magnitudes * 2 * taps * bytes;
-    else
-        counts += (size_t)output * magnitudes * 2;
+    uint16_t starts[2 * GF_MAX_MAGNITUDES + 1];
+    starts[0] = 0;
+    if (layer->weights) {
+        uint8_t GF_FLASH *weights = layer->weights + (size_t)output * magnitudes * 2 * layer->taps * bytes;
+        uint16_t *end = list;
+        for (unsigned k = 0; k < 2 * magnitudes; k++) {
+            for (unsigned t = 0; t < layer->taps; t++, weights += bytes)
+                end = gf_list(end, weights, channels, layer->tap[t], row);
+            starts[k + 1] = (uint16_t)(end - list);
+        }
+    } else
+        for (unsigned k = 0; k < 2 * magnitudes; k++)
+            starts[k + 1] = (uint16_t)(starts[k] + layer->counts[(size_t)output * magnitudes * 2 + k]);
     /* -1: what is added to it and inverted is subtracted from 0 */
     for (unsigned i = 0; i < blocks * bits; i++)
         counters[i] = ~none;
@@ -630,30 +643,17 @@ GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, con
                 gf_negate(counters + block * bits, bits);
             }
         for (unsigned sign = 2; sign--;) {
-            uint16_t GF_FLASH *own = listed;
             for (unsigned m = 0; m < magnitudes; m++) {
-                const unsigned plane = weight - m;
-                size_t count = 0;
-                if (!weights) {
-                    own += sign ? counts[2 * m] : 0;
-                    count = counts[2 * m + sign];
-                }
-                if (weight >= m && plane < planes) {
-                    const gf_unit *base = table + plane * plane_units;
-                    if (weights) {
-                        uint8_t GF_FLASH *source = weights + (size_t)(2 * m + sign) * taps * bytes;
-                        uint16_t *end = list;
-                        for (unsigned t = 0; t < taps; t++, source += bytes)
-                            end = gf_list(end, source, channels, layer->tap[t], row);
-                        count = (size_t)(end - list);
-                        for (unsigned block = 0; block < blocks; block++)
-                            gf_add_rows(counters + block * bits, bits, base + block * GF_LANE_UNITS, 1, list, count);
-                    } else
-                        for (unsigned block = 0; block < blocks; block++)
-                            gf_add_listed(counters + block * bits, bits, base + block * GF_LANE_UNITS, 1, own, count);
-                }
-                if (!weights)
-                    own += count + (sign ? 0 : counts[2 * m + 1]);
+                const gf_unit *base;
+                const unsigned first = starts[2 * m + sign], count = starts[2 * m + sign + 1] - first;
+                if (weight < m || weight - m >= planes)
+                    continue;
+                base = table + (weight - m) * plane_units;
+                for (unsigned block = 0; block < blocks; block++, base += GF_LANE_UNITS)
+                    if (layer->weights)
+                        gf_add_rows(counters + block * bits, bits, base, 1, list + first, count);
+                    else
+                        gf_add_listed(counters + block * bits, bits, base, 1, listed + first, count);
             }
             for (unsigned block = 0; sign && block < blocks; block++)
                 gf_negate(counters + block * bits, bits);
@@ -684,7 +684,7 @@ GF_INLINE void gf_lanes_codes(gf_lanes_layer GF_FLASH *layer, unsigned output, c
                               gf_lane *codes)
 {
     const gf_lane none = {0};
-    for (unsigned j = 0; j < layer->codes; j++)
+    for (unsigned j = 0; j < GF_MAX_CODES; j++)
         codes[j] = none;
     for (unsigned k = 0; k < layer->levels; k++) {
         gf_lane reached = gf_reached(counters, layer->bits, layer->limits[(size_t)output * layer->levels + k]);
@@ -797,7 +797,9 @@ GF_INLINE void gf_pool_rows(const gf_unit *in, size_t units, gf_unit *out, size_
     for (unsigned y = 0; y < high; y++)
         for (unsigned x = 0; x < wide; x += 8) {
             const unsigned count = wide - x < 8 ? wide - x : 8;
-            uint32_t best[8] = {0};
+            uint32_t best[8];
+            for (unsigned p = 0; p < planes; p++)
+                best[p] = 0;
             for (unsigned r = 0; r < 4; r++) {
                 uint32_t other[8];
                 const size_t from = (size_t)(2 * y + r / 2) * columns + 2u * x;
@@ -926,8 +928,11 @@ GF_KERNEL void gf_words_total(const gf_word *in, int32_t *sums, unsigned channel
         sums[c] = 0;
     for (size_t at = 0; at < positions; at++)
         for (unsigned p = 0; p < planes; p++, in += words)
-            for (unsigned c = 0; c < channels; c++)
-                sums[c] += (int32_t)(gf_word_bit(in, c) << p);
+            for (unsigned w = 0; w < words; w++) {
+                int32_t *sum = sums + (size_t)w * GF_WORD_BITS;
+                for (gf_word word = in[w]; word; word = (gf_word)(word >> 1), sum++)
+                    *sum += (int32_t)((word & 1u) << p);
+            }
 }
 
 /* Position number `at` of a layer: in row-major order, or window after window where 2x2 pooling follows. */
@@ -1160,7 +1165,7 @@ GF_INLINE void gf_columns_codes(gf_columns_layer GF_FLASH *layer, const gf_lane_
     const unsigned bits = layer->bits, units = layer->units;
     const gf_lane none = {0};
     gf_lane code[GF_MAX_CODES];
-    for (unsigned j = 0; j < layer->codes; j++)
+    for (unsigned j = 0; j < GF_MAX_CODES; j++)
         code[j] = none;
     for (unsigned k = 0; k < layer->levels; k++) {
         gf_unit GF_FLASH *limit = layer->limits + (size_t)k * (bits + 1) * units + first;
@@ -1198,7 +1203,7 @@ GF_KERNEL void gf_columns_run(gf_columns_layer GF_FLASH *layer, const gf_word *i
     const size_t positions = gf_position_count(&layer->window, layer->pool);
     const size_t block = (size_t)2 * layer->magnitudes * GF_BLOCK_UNITS * layer->capacity;
     for (size_t at = 0; at < positions; at++) {
-        unsigned counts[8] = {0}, y, x;
+        unsigned counts[8], y, x;
         gf_position(&layer->window, layer->pool, at, &y, &x);
         for (unsigned p = 0; p < planes; p++)
             counts[p] = gf_active(&layer->window, in, y, x, p, lists + (size_t)p * layer->capacity);
@@ -1313,12 +1318,22 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
     *(gf_run_at *)(sums + x) = left;                                                                       \
     *(gf_run_at *)(sums + x + GF_RUN(SUM) / 2) = right;
 #else
-#define GF_RUN(SUM) 1
+/* Four sums in registers. */
+#define GF_RUN(SUM) 4
 #define GF_SUMS_OF_RUN(ROW, SUM)                                                                           \
-    SUM sum = 0;                                                                                           \
-    for (size_t t = 0; t < taps; t++)                                                                      \
-        sum += (SUM)rows[t * row + x] * weights[t];                                                        \
-    sums[x] = sum;
+    SUM sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;                                                            \
+    const ROW *at = rows + x;                                                                              \
+    for (size_t t = 0; t < taps; t++, at += row) {                                                         \
+        const SUM weight = weights[t];                                                                     \
+        sum0 += (SUM)at[0] * weight;                                                                       \
+        sum1 += (SUM)at[1] * weight;                                                                       \
+        sum2 += (SUM)at[2] * weight;                                                                       \
+        sum3 += (SUM)at[3] * weight;                                                                       \
+    }                                                                                                      \
+    sums[x] = sum0;                                                                                        \
+    sums[x + 1] = sum1;                                                                                    \
+    sums[x + 2] = sum2;                                                                                    \
+    sums[x + 3] = sum3;
 #endif
 
 /* Matrix-vector product of plain integers: one output. */

@@ -6,12 +6,15 @@ import numpy as np
 
 from exporters.c99.constants import c_size
 from exporters.c99.forms import Form, c_sum_type, c_type, per
-from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
+from exporters.c99.kernels import Candidate, Site, descriptor, window
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
 from runtime.encodings import digits_per_byte, pack_digits
 from runtime.errors import ProgramError
 from runtime.types import Interval
+
+LARGEST = 2**16 - 32
+"""Largest number in a descriptor: of 16 bits also when rows are made of whole vectors."""
 
 UNPACK_COST = 4.0
 """Instructions to unpack a weight."""
@@ -25,14 +28,16 @@ def sum_type(layer: Layer) -> str:
 
 
 def is_dot(layer: Layer) -> bool:
-    """Whether there is one window, as large as the image."""
-    return layer.positions == 1 and layer.kernel == layer.image.shape[1:] and layer.groups == 1
+    """Whether there is one window, which is the image."""
+    whole = layer.kernel == layer.image.shape[1:] and layer.padding == (0, 0)
+    return whole and layer.positions == 1 and layer.groups == 1
 
 
 def row_length(layer: Layer, target: Target) -> int:
-    """Elements of one row of taps: whole pairs of vectors where sums are made in those."""
+    """Elements of one row of taps: whole runs of four sums, or of two vectors of them."""
     columns = layer.result.shape[2]
-    return columns if target.lane < 128 else per(columns, target.lane // 16) * (target.lane // 16)
+    run = max(4, target.lane // 16)
+    return per(columns, run) * run
 
 
 def row_type(layer: Layer, target: Target, sums: str) -> str:
@@ -42,10 +47,14 @@ def row_type(layer: Layer, target: Target, sums: str) -> str:
 
 def candidate(layer: Layer, target: Target) -> Candidate:
     """The kernel for this layer. Raises ProgramError where it exceeds the fields of a descriptor."""
-    if not fits_fields(
-        layer.outputs, *layer.image.shape, *layer.result.shape, *layer.kernel, *layer.padding
-    ):
-        raise ProgramError(f"{layer.node.result}: c99 takes at most 65535 channels, rows and columns")
+    taps = layer.codes[0].size
+    packed = per(taps, digits_per_byte(layer.value_set))
+    sizes = (layer.outputs, *layer.image.shape, *layer.result.shape, *layer.kernel, *layer.padding)
+    if max(*sizes, 0 if is_dot(layer) else packed) > LARGEST:
+        raise ProgramError(
+            f"{layer.node.result}: c99 takes at most {LARGEST} channels, rows, columns "
+            "and bytes of one output's weights"
+        )
     sums = sum_type(layer)
     wide = 2.0 if sums == "int64_t" else 1.0
     macs = layer.codes[0].size * layer.outputs * layer.positions
@@ -54,7 +63,6 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
     row = row_length(layer, target)
     held = row_type(layer, target, sums)
-    taps = layer.codes[0].size
     scratch = {"weights": taps}
     if not is_dot(layer):
         scratch |= {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
@@ -67,7 +75,7 @@ def candidate(layer: Layer, target: Target) -> Candidate:
         Form.INTEGERS,
         result,
         cost,
-        layer.outputs * per(taps, digits_per_byte(layer.value_set)),
+        layer.outputs * packed,
         scratch,
         lambda site: _emit(site, layer, sums, held, row, in_lanes),
     )

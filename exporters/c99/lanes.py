@@ -27,9 +27,6 @@ from exporters.c99.targets import Target
 TABLE_COST = 3.0
 """Instructions to move one unit of the table."""
 
-SCAN_COST = 1.0
-"""Share of ``Costs.entry`` that a weight takes whether it is 0 or not, in instructions."""
-
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -171,20 +168,19 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     ):
         return None
     counts, entries = _entries(layer, table)
+    longest = int(counts.sum(axis=(1, 2)).max())
+    if not fits_fields(longest):
+        return None
     by_list = 2 * entries.size + 2 * counts.size
     by_bits = layer.outputs * layer.magnitudes * 2 * layer.taps * per(layer.image.channels, 8)
     listed = by_list <= by_bits
     costs, planes = target.costs, layer.image.bits
     adds = entries.size * planes * table.tiles * table.tile * costs.row
-    decode = (
-        0.0
-        if listed
-        else (costs.entry * entries.size + SCAN_COST * layer.codes.size) * planes * table.tiles
-    )
+    decode = 0.0 if listed else (costs.entry * entries.size + costs.scan * layer.codes.size) * table.tiles
     moved = TABLE_COST * table.units(layer) * table.tiles * target.unit / 32
     scratch = {
         "table": table.units(layer) * target.unit // 8,
-        "list": 0 if listed else 2 * (int(counts.max()) + LIST_SLACK),
+        "list": 0 if listed else 2 * (longest + LIST_SLACK),
         "counters": table.tile * bits * target.lane // 8,
     }
     if layer.pooled and layer.levels is not None:
@@ -224,7 +220,7 @@ def _emit(
     else:
         weights = "NULL"
         lengths = constants.add("counts", "uint16_t", counts)
-        lists = constants.add("lists", "uint16_t", entries) if entries.size else "NULL"
+        lists = constants.add("lists", "uint16_t", entries) if entries.size else lengths
     limits, falling, levels, codes = "NULL", "NULL", 0, 0
     if layer.levels is not None:
         array = counter_limits(layer.levels, layer.bias, layer.raw, bits)

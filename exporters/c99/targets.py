@@ -14,13 +14,14 @@ from runtime.errors import InputError
 class Costs:
     """Estimated time of the kernels' inner steps, in instructions of the target or what takes as long.
 
-    ``row``: to add one row of one block of lanes to the counters. ``entry``: to decode one weight or active
-    input to a list entry. ``word``: one xor, and, popcount and addition of a word. ``mac``: one
-    multiply-accumulate on integers.
+    ``row``: to add one row of one block of lanes to the counters. ``entry``: to make a list entry of
+    one weight that is not 0, or of an active input; ``scan``: what any weight takes. ``word``: one xor,
+    and, popcount and addition of a word. ``mac``: one multiply-accumulate on integers.
     """
 
     row: float
     entry: float
+    scan: float
     word: float
     mac: float
 
@@ -100,12 +101,12 @@ def _mcu(name: str, summary: str, cpu: tuple[str, str], costs: Costs, *gcc: str)
 _THUMB = "thumb-freestanding-eabi"
 
 _ROWS = (
-    _x86("v2", 128, Costs(row=8, entry=2.5, word=5, mac=0.9)),
-    _x86("v3", 256, Costs(row=8, entry=2.5, word=5, mac=0.5)),
+    _x86("v2", 128, Costs(row=8, entry=0.5, scan=1.5, word=5, mac=0.9)),
+    _x86("v3", 256, Costs(row=8, entry=0.5, scan=1.5, word=5, mac=0.5)),
     _x86(
         "v4",
         512,
-        Costs(row=7, entry=2.5, word=0.35, mac=0.3),
+        Costs(row=7, entry=0.5, scan=1.5, word=0.35, mac=0.3),
         "-mprefer-vector-width=512",
         "-mavx512vpopcntdq",
         block=32,
@@ -119,7 +120,7 @@ _ROWS = (
         word=64,
         address=64,
         table_bytes=20 * 1024,
-        costs=Costs(row=8, entry=2.5, word=7, mac=0.6),
+        costs=Costs(row=8, entry=0.5, scan=1.5, word=7, mac=0.6),
         gcc=("-march=armv8-a",),
         zig=("aarch64-linux-gnu", "generic"),
     ),
@@ -127,7 +128,7 @@ _ROWS = (
         "cortex-m0plus",
         "Arm Cortex-M0+",
         (_THUMB, "cortex_m0plus"),
-        Costs(14, 7, 24, 8),
+        Costs(18, 4, 9, 24, 6),
         "-mcpu=cortex-m0plus",
         "-mthumb",
     ),
@@ -135,7 +136,7 @@ _ROWS = (
         "cortex-m3",
         "Arm Cortex-M3",
         (_THUMB, "cortex_m3"),
-        Costs(10, 6, 20, 7),
+        Costs(14, 8, 1.5, 20, 5),
         "-mcpu=cortex-m3",
         "-mthumb",
     ),
@@ -143,7 +144,7 @@ _ROWS = (
         "cortex-m4",
         "Arm Cortex-M4",
         (_THUMB, "cortex_m4"),
-        Costs(10, 6, 20, 6),
+        Costs(14, 8, 1.5, 20, 5),
         "-mcpu=cortex-m4",
         "-mthumb",
     ),
@@ -151,7 +152,7 @@ _ROWS = (
         "cortex-m7",
         "Arm Cortex-M7",
         (_THUMB, "cortex_m7"),
-        Costs(10, 6, 20, 6),
+        Costs(14, 8, 1.5, 20, 5),
         "-mcpu=cortex-m7",
         "-mthumb",
     ),
@@ -159,7 +160,7 @@ _ROWS = (
         "rv32imc",
         "32-bit RISC-V with multiplication and compressed instructions",
         ("riscv32-freestanding-none", "generic_rv32+m+c"),
-        Costs(10, 6, 22, 7),
+        Costs(14, 4, 9, 22, 5),
         "-march=rv32imc",
         "-mabi=ilp32",
     ),
@@ -167,7 +168,7 @@ _ROWS = (
         "rv32ec",
         "32-bit RISC-V with 16 registers and no multiplication",
         ("riscv32-freestanding-none", "generic_rv32-i+e+c"),
-        Costs(14, 7, 26, 40),
+        Costs(18, 4, 9, 26, 40),
         "-march=rv32ec",
         "-mabi=ilp32e",
     ),
@@ -179,7 +180,7 @@ _ROWS = (
         word=8,
         address=16,
         table_bytes=512,
-        costs=Costs(row=18, entry=10, word=12, mac=30),
+        costs=Costs(row=18, entry=5, scan=12, word=12, mac=30),
         gcc=("-mmcu=atmega328p",),
         zig=("avr-freestanding-eabi", "atmega328p"),
         optimize="-Os",
