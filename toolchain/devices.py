@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from runtime.errors import InputError
 
@@ -22,7 +23,8 @@ class Device:
     ``kind``: ``mcu`` or ``fpga``. ``flash_bytes``, ``ram_bytes``: bytes. ``lut``: look-up tables of
     ``lut_inputs`` inputs. ``ff``: flip-flops. ``bram_bits``: bits of block memory of every kind.
     ``dsp``: multipliers. ``clock_hz``: highest specified core clock, 0 where it depends on the design.
-    ``source``: the document the limits are from.
+    ``source``: the document the limits are from. ``target``: the row of ``exporters.c99.targets.TARGETS``
+    that a microcontroller's C is made for. ``flash_base``, ``ram_base``: addresses of its memories.
     """
 
     name: str
@@ -37,6 +39,9 @@ class Device:
     dsp: int = 0
     clock_hz: int = 0
     aliases: tuple[str, ...] = ()
+    target: str = ""
+    flash_base: int = 0
+    ram_base: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class Logic:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a program takes: bytes, the logic of both circuits, and at which value most memory is live."""
+    """What a program takes: bytes, the logic of both circuits, and at which value most memory is live.
+
+    ``basis``: how flash and RAM of a microcontroller are known, for its verdict.
+    """
 
     flash_bytes: int
     ram_bytes: int
@@ -57,32 +65,52 @@ class Needs:
     one_position: Logic
     parallel: Logic
     peak: str
+    basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a program fits, in one line, and what it takes; None where a device has no such resource."""
+    """Whether a program fits, in one line, and what it takes; None where a device has no such resource.
+
+    ``source``: ``estimated`` or ``measured``, what the verdict rests on. ``estimated``, ``measured``: plain
+    JSON of a microcontroller's figures, None where there are none.
+    """
 
     fits: bool
     verdict: str
     flash_used: int | None
     ram_used: int | None
     lut_used: int | None
+    source: str = "estimated"
+    estimated: Mapping[str, Any] | None = None
+    measured: Mapping[str, Any] | None = None
 
-    def to_json(self) -> dict[str, bool | str | int | None]:
-        """The five fields."""
-        return {
-            "fits": self.fits,
-            "verdict": self.verdict,
-            "flash_used": self.flash_used,
-            "ram_used": self.ram_used,
-            "lut_used": self.lut_used,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """The fields."""
+        return asdict(self)
 
 
-def _mcu(name: str, flash_kib: int, ram_kib: int, mhz: int, source: str, *aliases: str) -> Device:
+def _mcu(
+    name: str,
+    target: str,
+    flash: tuple[int, int],
+    ram: tuple[int, int],
+    mhz: int,
+    source: str,
+    *aliases: str,
+) -> Device:
+    """A microcontroller; ``flash``, ``ram``: KiB and base address."""
     return Device(
-        name, "mcu", source, flash_kib * KIB, ram_kib * KIB, clock_hz=mhz * 1_000_000, aliases=aliases
+        name,
+        "mcu",
+        source,
+        flash[0] * KIB,
+        ram[0] * KIB,
+        clock_hz=mhz * 1_000_000,
+        aliases=aliases,
+        target=target,
+        flash_base=flash[1],
+        ram_base=ram[1],
     )
 
 
@@ -103,21 +131,40 @@ def _fpga(
 
 
 _ROWS = (
-    _mcu("atmega328p", 32, 2, 20, "Microchip ATmega328P data sheet DS40002061", "arduino-uno"),
-    _mcu("ch32v003", 16, 2, 48, "WCH CH32V003 data sheet"),
-    _mcu("stm32f103c8", 64, 20, 72, "ST STM32F103x8/xB data sheet DS5319", "stm32f103", "blue-pill"),
+    _mcu(
+        "atmega328p",
+        "avr",
+        (32, 0),
+        (2, 0x100),
+        20,
+        "Microchip ATmega328P data sheet DS40002061",
+        "arduino-uno",
+    ),
+    _mcu("ch32v003", "rv32ec", (16, 0x08000000), (2, 0x20000000), 48, "WCH CH32V003 data sheet"),
+    _mcu(
+        "stm32f103c8",
+        "cortex-m3",
+        (64, 0x08000000),
+        (20, 0x20000000),
+        72,
+        "ST STM32F103x8/xB data sheet DS5319",
+        "stm32f103",
+        "blue-pill",
+    ),
     _mcu(
         "rp2040",
-        2048,
-        264,
+        "cortex-m0plus",
+        (2048, 0x10000000),
+        (264, 0x20000000),
         133,
         "Raspberry Pi RP2040 and Pico data sheets (2 MB flash on the Pico)",
         "pico",
     ),
     _mcu(
         "nano-33-ble",
-        1024,
-        256,
+        "cortex-m4",
+        (1024, 0),
+        (256, 0x20000000),
         64,
         "Nordic nRF52840 product specification",
         "nrf52840",
@@ -125,12 +172,20 @@ _ROWS = (
     ),
     _mcu(
         "esp32-c3",
-        4096,
-        384,
+        "rv32imc",
+        (4096, 0x42000000),
+        (384, 0x3FC80000),
         160,
         "Espressif ESP32-C3 data sheet (FH4: 4 MB flash; 400 KB SRAM less 16 KB of cache)",
     ),
-    _mcu("stm32h743", 2048, 1024, 480, "ST STM32H743 data sheet DS12110"),
+    _mcu(
+        "stm32h743",
+        "cortex-m7",
+        (2048, 0x08000000),
+        (1024, 0x24000000),
+        480,
+        "ST STM32H743 data sheet DS12110",
+    ),
     _fpga(
         "ice40up5k",
         5280,
@@ -225,7 +280,8 @@ def _judge_mcu(device: Device, needs: Needs) -> Verdict:
         Resource("RAM", needs.ram_bytes, device.ram_bytes, size, _around(needs)),
     ]
     fits = all(r.fits for r in resources)
-    return Verdict(fits, _line(resources), needs.flash_bytes, needs.ram_bytes, None)
+    note = f"; {needs.basis}" if needs.basis else ""
+    return Verdict(fits, _line(resources, note), needs.flash_bytes, needs.ram_bytes, None)
 
 
 def _judge_fpga(device: Device, needs: Needs) -> Verdict:

@@ -15,8 +15,8 @@ from toolchain.devices import DEVICES
 def command(as_json: bool) -> None:
     """List the devices that reports can judge, with the source of each limit."""
     rows = [
-        [name, d.kind, d.flash_bytes or "", d.ram_bytes or "", d.lut or "", d.source]
+        [name, d.kind, d.target, d.flash_bytes or "", d.ram_bytes or "", d.lut or "", d.source]
         for name, d in DEVICES.items()
     ]
-    text = table(["device", "kind", "flash bytes", "RAM bytes", "LUTs", "source"], rows)
+    text = table(["device", "kind", "core", "flash bytes", "RAM bytes", "LUTs", "source"], rows)
     emit({"devices": {name: asdict(d) for name, d in DEVICES.items()}}, as_json, text)

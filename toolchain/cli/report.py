@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import click
 
-from runtime.errors import InputError
+from runtime.errors import FormatError, InputError, MissingToolError
 from runtime.files import atomic_write
+from runtime.ir import Program
 from runtime.serialize import load
 from toolchain.cli.common import json_option
 from toolchain.cost import Report, report
-from toolchain.devices import DEVICES
+from toolchain.cost.model import macs_by_layer
+from toolchain.cost.nodes import node_costs
+from toolchain.devices import DEVICES, find
+from toolchain.mcu.assess import Measure
+from toolchain.mcu.build import missing
+from toolchain.mcu.measure import Checks, Measurer
 from toolchain.report import FORMATS, CostComparison, compare_costs, to_text
 from toolchain.tables import terminal_width
+from toolchain.vectors import Arrays, read_vectors
 
 
 def once_each(paths: Iterable[Path]) -> None:
@@ -30,12 +39,57 @@ def once_each(paths: Iterable[Path]) -> None:
             )
 
 
-def subject(programs: tuple[Path, ...], devices: Iterable[str]) -> Report | CostComparison:
-    """The report of one program, or several side by side."""
+MEASURED_MACS = 50_000_000
+"""Largest program that is measured without being asked to: running it under emulation takes long."""
+
+
+def subject(
+    programs: tuple[Path, ...], devices: Iterable[str], measured: bool | None = False
+) -> Report | CostComparison:
+    """The report of one program, or several side by side. ``measured``: None decides by the program."""
     once_each(programs)
     if len(programs) == 1:
-        return report(load(programs[0]), devices)
+        program = load(programs[0])
+        return report(program, devices, measurer(program, programs[0], measured))
+    if measured:
+        raise InputError(
+            f"one program at a time can be measured, not {len(programs)}; leave out --measure or give one"
+        )
     return compare_costs(((str(path), load(path)) for path in programs), devices)
+
+
+def measurer(program: Program, path: Path, measured: bool | None) -> Measure | None:
+    """What measures ``program``, or None where it is not to be.
+
+    Raises MissingToolError where it must be and the packages are not there.
+    """
+    macs = macs_by_layer(node_costs(program))
+    if measured is None:
+        measured = sum(macs.values()) <= MEASURED_MACS
+        if measured and (why := missing()):
+            click.echo(f"flash and RAM of microcontrollers are estimated; measuring {why}", err=True)
+            measured = False
+    elif measured and (why := missing()):
+        raise MissingToolError(f"--measure {why}, or give --no-measure")
+    if not measured:
+        return None
+    return Measurer(Checks.of(program, samples_beside(path, program)), macs, tell)
+
+
+def samples_beside(path: Path, program: Program) -> Arrays | None:
+    """Inputs of the test vectors that a trained program comes with, if they are there and its own."""
+    vectors = path.with_name("vectors.npz")
+    if not vectors.is_file():
+        return None
+    with suppress(InputError, FormatError):
+        return read_vectors(vectors, program).inputs
+    return None
+
+
+def tell(line: str) -> None:
+    """Say what is being measured, on a terminal."""
+    if sys.stderr.isatty():
+        click.echo(line, err=True)
 
 
 @click.command("report")
@@ -47,12 +101,19 @@ def subject(programs: tuple[Path, ...], devices: Iterable[str]) -> Report | Cost
     multiple=True,
     help="Judge this device; repeatable [default: every device of `gatefold devices`].",
 )
+@click.option(
+    "--measure/--no-measure",
+    default=None,
+    help="Cross-compile and emulate on the microcontrollers [default: where a device is named, the extra "
+    "`mcu` is installed and the program is not large].",
+)
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), help="[default: table]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead.")
 @json_option
 def command(
     programs: tuple[Path, ...],
     devices: tuple[str, ...],
+    measure: bool | None,
     format_: str | None,
     output: Path | None,
     as_json: bool,
@@ -63,7 +124,10 @@ def command(
     integer and float additions. Ratios are to the first.
     """
     formats = FORMATS | {"table": partial(to_text, width=None if output else terminal_width())}
-    text = formats[format_ or ("json" if as_json else "table")](subject(programs, devices or DEVICES))
+    if measure is None and not any(find(name).kind == "mcu" for name in devices):
+        measure = False
+    found = subject(programs, devices or DEVICES, measure)
+    text = formats[format_ or ("json" if as_json else "table")](found)
     if output is None:
         click.echo(text.rstrip())
         return

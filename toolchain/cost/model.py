@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from toolchain.cost.memory import MemoryPlan, plan
 from toolchain.cost.nodes import Constants, NodeCost, node_costs
 from toolchain.cost.skips import skip_table
 from toolchain.devices import Logic, Needs, Verdict, find, judge
+from toolchain.mcu.assess import Measure, assess
 
 CODE_BASE_BYTES = 128
 CODE_OP_BYTES = 128
@@ -22,10 +24,9 @@ STACK_BYTES = 256
 
 
 def code_bytes(program: Program) -> int:
-    """Estimated machine code: a base, one routine per kind of op, one call per node.
+    """Estimated machine code whatever the device: a base, one routine per kind of op, one call per node.
 
-    An estimate, not a measurement: ternary MLPs of three layers compile to 296-616 bytes on Cortex-M,
-    RISC-V and AVR, where this says 608.
+    Microcontrollers are judged by the C that is generated for their core instead (toolchain.mcu).
     """
     kinds = {node.op.name for node in program.nodes}
     return CODE_BASE_BYTES + CODE_OP_BYTES * len(kinds) + CODE_NODE_BYTES * len(program.nodes)
@@ -147,10 +148,20 @@ def _logic(cells: Cells) -> Logic:
     return Logic({4: cells.lut4, 6: cells.lut6}, cells["register"])
 
 
-def report(program: Program, devices: Iterable[str] = ()) -> Report:
+def macs_by_layer(layers: Iterable[NodeCost]) -> dict[str, int]:
+    """Multiply-accumulates by the layer, or by the name of a node without one."""
+    macs: Counter[str] = Counter()
+    for node in layers:
+        macs[node.layer or node.name] += node.macs
+    return dict(macs)
+
+
+def report(program: Program, devices: Iterable[str] = (), measure: Measure | None = None) -> Report:
     """Cost of ``program``, and whether it fits each named device.
 
-    Raises InputError for an unknown device and ProgramError for an op that has no cost.
+    ``measure``: builds and runs the program for a microcontroller, whose verdict then rests on that, and
+    otherwise on an estimate. Raises InputError for an unknown device, ProgramError for an op that has no
+    cost, and as ``measure`` does.
     """
     chosen = [find(name) for name in devices]
     layers, memory = node_costs(program), plan(program)
@@ -172,6 +183,9 @@ def report(program: Program, devices: Iterable[str] = ()) -> Report:
         _logic(total.circuits.parallel),
         memory.peak,
     )
-    verdicts = {device.name: judge(device, needs) for device in chosen}
+    verdicts = {
+        device.name: assess(program, device, needs, measure) if device.target else judge(device, needs)
+        for device in chosen
+    }
     forms = weight_forms(program, layers)
     return Report(program.name, layers, forms, total, memory, verdicts, skip_table(program, layers))

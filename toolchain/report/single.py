@@ -97,6 +97,63 @@ def devices_of(report: Report) -> Table:
     return Table("Devices", ("device", "fits", "verdict"), rows)
 
 
+MCU_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "core": ("estimated.target", str),
+    "flash estimated": ("estimated.flash", number),
+    "flash measured": ("measured.flash", number),
+    "flash off by": ("measured.deviation.flash", lambda share: f"{100 * share:+.2f} %"),
+    "RAM estimated": ("estimated.ram", number),
+    "RAM measured": ("measured.ram", number),
+    "RAM off by": ("measured.deviation.ram", lambda share: f"{100 * share:+.2f} %"),
+    "of it stack": ("measured.stack", number),
+    "instructions": ("measured.run.instructions", number),
+    "per MAC": ("measured.run.instructions_per_mac", lambda ratio: f"{ratio:.3f}"),
+    "ms, estimated": ("measured.run.estimated_milliseconds", lambda ms: f"{ms:,.2f}"),
+}
+"""Columns of the table of microcontrollers: where in a verdict's JSON, and as text. The first is text."""
+
+
+def _at(data: Any, path: str) -> Any:
+    """The value at a path of keys; None where there is none on the way."""
+    for key in path.split("."):
+        data = data and data[key]
+    return data
+
+
+def microcontrollers_of(report: Report) -> Table:
+    """Estimated and measured bytes of each microcontroller, and what an inference takes there."""
+    rows = []
+    for name, verdict in report.devices.items():
+        if verdict.estimated is not None:
+            values = [(_at(verdict.to_json(), path), text) for path, text in MCU_COLUMNS.values()]
+            rows.append([name, *("-" if value is None else text(value) for value, text in values)])
+    headers = ["device", *MCU_COLUMNS]
+    return Table("Microcontrollers (bytes; per inference)", headers, rows, range(2, len(headers)))
+
+
+def instructions_of(report: Report) -> Table:
+    """Instructions of every layer on each microcontroller that ran it, in all and per MAC."""
+    found = {name: _at(verdict.to_json(), "measured.run") for name, verdict in report.devices.items()}
+    runs = {name: run for name, run in found.items() if run}
+    layers = {row["layer"]: row["macs"] for run in runs.values() for row in run["layers"]}
+    by_layer = {name: {row["layer"]: row for row in run["layers"]} for name, run in runs.items()}
+    rows = [
+        [layer, number(macs), *(_instructions(found.get(layer)) for found in by_layer.values())]
+        for layer, macs in layers.items()
+    ]
+    total = ["total", number(sum(layers.values())), *(_instructions(run) for run in runs.values())]
+    title = "Instructions by layer (in brackets: per MAC)"
+    headers = ["layer", "MACs", *runs]
+    return Table(title, headers, [*rows, total] if runs else [], range(1, len(headers)), total_row=True)
+
+
+def _instructions(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    ratio = row["instructions_per_mac"]
+    return number(row["instructions"]) + ("" if ratio is None else f" ({ratio:.3f})")
+
+
 def skips_of(report: Report) -> Table:
     """Gate equivalents of each way to join two branches, per connection; first those of its own."""
     present = report.skip_cost["present"]
@@ -152,7 +209,15 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def report_page(report: Report) -> Page:
     """Every table with at least one row, and the layers as records."""
-    tables = [layers_of(report), totals_of(report), forms_of(report), devices_of(report), skips_of(report)]
+    tables = [
+        layers_of(report),
+        totals_of(report),
+        forms_of(report),
+        devices_of(report),
+        microcontrollers_of(report),
+        instructions_of(report),
+        skips_of(report),
+    ]
     return Page(
         report.program, [table for table in tables if table.rows], report.to_json(), records_of(report)
     )

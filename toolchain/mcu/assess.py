@@ -1,0 +1,94 @@
+"""Whether a program fits a microcontroller: by its C for that core, measured where possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from exporters.c99.build import Source, generate
+from runtime.errors import ProgramError
+from runtime.ir import Program
+from toolchain.devices import Device, Needs, Verdict, judge
+from toolchain.mcu.estimate import Estimate, estimate
+from toolchain.mcu.measure import LayerWork, Measurement, Speed
+
+ESTIMATED, MEASURED = "estimated", "measured"
+
+Measure = Callable[[Device, Source], Measurement]
+"""Builds and runs a program's C for a device."""
+
+
+def assess(program: Program, device: Device, needs: Needs, measure: Measure | None = None) -> Verdict:
+    """The verdict on ``program`` and a microcontroller.
+
+    ``needs``: of the program whatever the device; its flash and RAM are replaced by those of the C that is
+    generated for the device's core.
+    """
+    try:
+        source = generate(program, device.target, vectors=0)
+    except ProgramError as error:
+        flash, ram = needs.flash_bytes, needs.ram_bytes
+        return Verdict(False, f"does not fit: {error}; {ESTIMATED}", flash, ram, None)
+    guess = estimate(source)
+    found = measure(device, source) if measure else None
+    exact = found.sizes if found else guess
+    basis = MEASURED if found else ESTIMATED
+    if found and found.sizes.absent:
+        basis += f" without the library routines {', '.join(found.sizes.absent)}"
+    verdict = judge(device, replace(needs, flash_bytes=exact.flash, ram_bytes=exact.ram, basis=basis))
+    return replace(
+        verdict,
+        source=MEASURED if found else ESTIMATED,
+        estimated=_estimated_json(guess, source),
+        measured=found and _measured_json(found, guess, device),
+    )
+
+
+def _estimated_json(guess: Estimate, source: Source) -> dict[str, Any]:
+    return {"target": source.target.name, "flash": guess.flash, "ram": guess.ram} | asdict(guess)
+
+
+def _measured_json(found: Measurement, guess: Estimate, device: Device) -> dict[str, Any]:
+    sizes = found.sizes
+    parts = ["text", "rodata", "data", "bss", "library", "arena", "ports", "stack"]
+    return {
+        "target": found.core,
+        "optimize": found.optimize,
+        "flash": sizes.flash,
+        "ram": sizes.ram,
+        **{part: getattr(sizes, part) for part in parts},
+        "stack_path": list(sizes.path),
+        "absent_library_routines": list(sizes.absent),
+        "deviation": {
+            "flash": round(guess.flash / sizes.flash - 1, 5),
+            "ram": round(guess.ram / sizes.ram - 1, 5),
+        },
+        "run": found.speed and _speed_json(found.speed, device),
+        "not_run": found.why or None,
+    }
+
+
+def _speed_json(speed: Speed, device: Device) -> dict[str, Any]:
+    return {
+        "samples_checked": speed.checked + speed.counted,
+        "samples_counted": speed.counted,
+        "samples_from": "vectors.npz" if speed.real else "self-test",
+        "instructions": round(speed.instructions),
+        "instructions_per_mac": round(speed.instructions / speed.macs, 4) if speed.macs else None,
+        "estimated_cycles": round(speed.cycles),
+        "estimated_milliseconds": round(speed.milliseconds(device.clock_hz), 3),
+        "cycles_from": speed.timing,
+        "stack_seen": speed.stack,
+        "layers": [_layer_json(layer) for layer in speed.layers],
+    }
+
+
+def _layer_json(layer: LayerWork) -> dict[str, Any]:
+    return {
+        "layer": layer.layer,
+        "macs": layer.macs,
+        "instructions": round(layer.instructions),
+        "instructions_per_mac": None if layer.per_mac is None else round(layer.per_mac, 4),
+        "estimated_cycles": round(layer.cycles),
+    }
