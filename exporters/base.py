@@ -192,9 +192,23 @@ def export(
 
 
 def _write_folder(path: Path, contents: Mapping[str, bytes], force: bool, kind: str) -> None:
+    if force and path.is_dir():
+        _check_replaced(path, contents, kind)
     names = {Path(place).parts[0] for place in contents}
     with atomic_folder(path, force, names, kind) as folder:
         for place, content in contents.items():
             file = folder / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
+
+
+def _check_replaced(path: Path, contents: Mapping[str, bytes], kind: str) -> None:
+    """Raise InputError where a folder within ``path`` holds what no export of these ``contents`` wrote."""
+    known = {Path(place) for place in contents}
+    for found in sorted(path.rglob("*")):
+        place = found.relative_to(path)
+        if place not in known and (found.is_symlink() or not found.is_dir()):
+            raise InputError(
+                f"--force replaces only {kind} folder, and {path} holds {str(place)!r:.80}; "
+                "give another with -o"
+            )

@@ -98,6 +98,12 @@ def generate(
     prefix = identifier(name if name is not None else program.name)
     plan = plan_program(program, chosen, kernel)
     inputs, outputs = _ports(plan.program, prefix)
+    held = plan.arena_bytes + sum(p.type.size * p.dtype.itemsize for p in (*inputs, *outputs))
+    if held >= 1 << min(chosen.address, 48):
+        raise ProgramError(
+            f"the arena and the arrays of one call take {held:,} bytes, more than {chosen.name} "
+            "can address; choose another target or a smaller network"
+        )
     constants, body = Constants(prefix), Emitter()
     calls = [
         _call(plan, number, step, emit_step(number, step, plan, constants, body, prefix), inputs, outputs)

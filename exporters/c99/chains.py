@@ -106,14 +106,19 @@ def _between(op: Op, x: Interval) -> Interval:
             rows = zip(op.multiplier.tolist(), op.offset.tolist(), strict=True)
             products = [value for m, o in rows for end in (x.lo, x.hi) for value in (end * m, end * m + o)]
             factors = [*op.multiplier.tolist(), *op.offset.tolist(), op.lo, op.hi]
-            return Interval.of([*products, *factors])
+            return Interval.of([*products, *factors, _shifted_out(int(op.shift.max()))])
         case ShiftRight():
-            return Interval.of([x.lo, x.hi + op.offset])
+            return Interval.of([x.lo, x.hi + op.offset, _shifted_out(op.shift)])
         case Threshold():
             return Interval(x.lo - 1, x.hi + 1)
         case Not():
             return Interval(0, (1 << op.bits) - 1)
     return x
+
+
+def _shifted_out(shift: int) -> int:
+    """What a type has to hold to be shifted by so many bits."""
+    return (1 << shift) - 1
 
 
 def widest(chain: tuple[Node, ...], operand: Interval) -> Interval:

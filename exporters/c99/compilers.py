@@ -150,7 +150,8 @@ def target_flags(compiler: Compiler, target: Target) -> tuple[str, ...]:
     if compiler.kind != "zig":
         return target.gcc
     triple, cpu = target.zig
-    return (*(("-target", triple) if triple else ()), *((f"-mcpu={cpu}",) if cpu else ()))
+    part = tuple(flag for flag in target.gcc if flag.startswith("-mmcu="))  # AVR: it wants both
+    return (*(("-target", triple) if triple else ()), *((f"-mcpu={cpu}",) if cpu else ()), *part)
 
 
 def compile_flags(compiler: Compiler, target: Target, optimize: str = "") -> tuple[str, ...]:

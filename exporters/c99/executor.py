@@ -33,7 +33,7 @@ class C99Executor:
     """Executor ``c99``. One compilation the first time a program runs on a machine, none after that.
 
     ``threads``: parts of a batch that run at once. ``target``: ``host`` for the best this machine runs, or
-    the name of a lower one. ``kernel``: as of the exporter. ``optimize``: in place of ``-O3``; a lower
+    the name of a lower one. ``prefer``: a kernel, as of the exporter. ``optimize``: in place of ``-O3``; a lower
     level compiles sooner.
     """
 
@@ -43,13 +43,13 @@ class C99Executor:
         *,
         threads: int = 1,
         target: str = HOST,
-        kernel: str = "auto",
+        prefer: str = "auto",
         optimize: str = "",
     ) -> None:
         if threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
         self.compiler = find_compiler()
-        self.source = generate(program, find_host_target(target), vectors=0, kernel=kernel)
+        self.source = generate(program, find_host_target(target), vectors=0, kernel=prefer)
         self._library = compiled(self.source, self.compiler, optimize)
         self._run = _batch_function(self._library, self.source)
         self._threads = threads

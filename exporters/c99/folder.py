@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Files = dict[str, bytes]
 
+KEEP_LOOPS = "-fno-tree-loop-distribute-patterns"
+"""What GCC needs so that loops stay loops; Clang does without, and does not know it."""
+
 WARNINGS = "-std=c99 -pedantic -Wall -Wextra -Werror -ffreestanding"
 """Flags with which every generated file compiles."""
 
@@ -49,9 +52,12 @@ def _makefile(source: Source) -> str:
     return f"""# make: the library and its self-test. make test: runs it. CC=..., CFLAGS=... as usual.
 CC ?= cc
 CFLAGS ?= {_flags(source.target)}
-GATEFOLD_FLAGS = {WARNINGS}
+GATEFOLD_FLAGS = {WARNINGS} $(KEEP_LOOPS)
 
-all: lib{name}.a {name}_selftest
+# GCC makes calls of memset and memcpy of loops, which a system without a library lacks.
+KEEP_LOOPS := $(shell $(CC) {KEEP_LOOPS} -Werror -E -x c /dev/null >/dev/null 2>&1 && echo {KEEP_LOOPS})
+
+all: lib{name}.a $(patsubst %.c,%,$(wildcard {name}_selftest.c))
 
 %.o: %.c {name}.h {name}_weights.h gatefold_kernels.h
 \t$(CC) $(CFLAGS) $(GATEFOLD_FLAGS) -c $< -o $@
@@ -80,7 +86,8 @@ project({name} C)
 add_library({name} STATIC {name}.c {name}_weights.c)
 set_target_properties({name} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
 target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
-target_compile_options({name} PRIVATE {_flags(source.target)} -ffreestanding)
+target_compile_options({name} PRIVATE {_flags(source.target)} -ffreestanding
+  $<$<C_COMPILER_ID:GNU>:{KEEP_LOOPS}>)
 
 enable_testing()
 if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/{name}_selftest.c)
@@ -206,4 +213,5 @@ cc {_flags(source.target)} {WARNINGS} -c {name}.c {name}_weights.c
 ```
 
 Other flags and compilers give the same results; vectors of another width than the target's are emulated.
+On a system without a library GCC needs `{KEEP_LOOPS}` too, or it calls `memset`.
 {test}"""

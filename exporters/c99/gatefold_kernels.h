@@ -62,7 +62,8 @@ typedef uint8_t gf_word;
 
 /* gf_lane: as many units as one operation takes. Vectors of GCC and Clang need no intrinsics. A machine whose
    vectors are narrower than the target's, or a compiler that has none, runs the same program in more steps. */
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(GF_NATIVE_BITS) /* the builder's choice: 0 does without vectors, to compare */
+#elif defined(__GNUC__) && defined(__AVX512F__)
 #define GF_NATIVE_BITS 512
 #elif defined(__GNUC__) && defined(__AVX2__)
 #define GF_NATIVE_BITS 256

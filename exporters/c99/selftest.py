@@ -38,11 +38,13 @@ def selftest(source: Source, program: Program, vectors: int) -> str:
     out.line(f"/* Self-test: {vectors} samples and what the program makes of them.")
     out.line(f"   Compile with {name}.c and {name}_weights.c; define {name}_NO_MAIN for no main(). */")
     out.lines(f'#include "{name}.h"', "")
-    for port in source.inputs:
-        _array(out, f"input_{port.c_name}", port.c_type, inputs[port.name].reshape(vectors, -1))
-    for port in source.outputs:
-        _array(out, f"wanted_{port.c_name}", port.c_type, outputs[port.name].reshape(vectors, -1))
-        out.line(f"static {port.c_type} found_{port.c_name}[{port.type.size}];")
+    for number, port in enumerate(source.inputs):
+        out.line(f"/* {port.c_name} */")
+        _array(out, f"input{number}", port.c_type, inputs[port.name].reshape(vectors, -1))
+    for number, port in enumerate(source.outputs):
+        out.line(f"/* {port.c_name} */")
+        _array(out, f"wanted{number}", port.c_type, outputs[port.name].reshape(vectors, -1))
+        out.line(f"static {port.c_type} found{number}[{port.type.size}];")
     with out.block("static union", "} memory;"):
         out.lines("uint64_t align;", f"uint8_t bytes[{name}_ARENA_BYTES];")
     out.line()
@@ -50,14 +52,14 @@ def selftest(source: Source, program: Program, vectors: int) -> str:
     out.line("/* 0, or 1 more than the number of the first sample that fails. */")
     with out.block(f"int {name}_selftest(void)"):
         with out.block(f"for (int sample = 0; sample < {vectors}; sample++)"):
-            arguments = [f"input_{p.c_name}[sample]" for p in source.inputs]
-            arguments += [f"found_{p.c_name}" for p in source.outputs]
+            arguments = [f"input{number}[sample]" for number in range(len(source.inputs))]
+            arguments += [f"found{number}" for number in range(len(source.outputs))]
             call = f"{name}_run({', '.join(arguments)}, memory.bytes, sizeof memory.bytes)"
             out.lines(f"if ({call} != {name}_OK)", "    return 1 + sample;")
-            for port in source.outputs:
+            for number, port in enumerate(source.outputs):
                 out.lines(
                     f"for (unsigned i = 0; i < {port.type.size}; i++)",
-                    f"    if (found_{port.c_name}[i] != wanted_{port.c_name}[sample][i])",
+                    f"    if (found{number}[i] != wanted{number}[sample][i])",
                     "        return 1 + sample;",
                 )
         out.line("return 0;")

@@ -49,7 +49,7 @@ def test_executors_are_those_of_the_runtime_and_of_every_exporter() -> None:
 def test_options_name_their_default_among_their_choices() -> None:
     for row in EXPORTERS.values():
         for option in row.options:
-            assert option.default in option.choices
+            assert option.default in option.choices or not option.choices
 
 
 def test_open_session_takes_any_executor() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import exporters
 from runtime.serialize import load, save
 from tests.runtime.test_ir import tiny
 from toolchain.cli import main
@@ -71,7 +72,7 @@ def test_train_lower_evaluate_verify_export_report(trained: Path, tmp_path: Path
     verified = json.loads(out)
     assert code == 0
     assert verified["ok"] is True
-    assert set(verified["executors"]) == {"interpreter", "packed", "onnx", "onnx-modern", "onnx-reference"}
+    assert set(verified["executors"]) == set(exporters.executors())
     for row in verified["executors"].values():
         assert row == {"samples": 379, "mismatches": 0, "skipped": None}
     assert verified["model"]["mismatches"] == 0
@@ -197,7 +198,7 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
     "unknown executor": (
         lambda d: ["evaluate", d / "tiny.gfold", "--executor", "gpu", "--data", "digits"],
         2,
-        "executor must be one of interpreter, packed, onnx, onnx-modern, onnx-reference, not 'gpu'",
+        "executor must be one of interpreter, packed, onnx, onnx-modern, onnx-reference, c99, not 'gpu'",
     ),
     "no executor in verify": (
         lambda d: ["verify", d / "tiny.gfold", "--executors", ","],

@@ -74,7 +74,10 @@ def test_a_named_device_is_measured(invoke: Invoke) -> None:
     assert (other["source"], other["estimated"], other["measured"]) == ("estimated", None, None)
 
 
-def test_the_tables_show_both_figures_and_the_layers(invoke: Invoke) -> None:
+def test_the_tables_show_both_figures_and_the_layers(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     out = invoke(PROGRAM, "--device", "nano-33-ble")[1]
     for words in (
         "Microcontrollers (bytes; per inference)",
@@ -87,7 +90,8 @@ def test_the_tables_show_both_figures_and_the_layers(invoke: Invoke) -> None:
         assert words in out
 
 
-def test_without_measuring_the_verdict_says_so(invoke: Invoke) -> None:
+def test_without_measuring_the_verdict_says_so(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     code, out, err = invoke(PROGRAM, "--device", "nano-33-ble", "--no-measure", "--json")
     row = json.loads(out)["devices"]["nano-33-ble"]
     assert (code, err, row["measured"], row["source"]) == (0, "", None, "estimated")
