@@ -32,9 +32,9 @@ MAX_CHUNK = 4096
 class C99Executor:
     """Executor ``c99``. One compilation the first time a program runs on a machine, none after that.
 
-    ``threads``: parts of a batch that run at once. ``target``: ``host`` for the best this machine runs, or
-    the name of a lower one. ``prefer``: a kernel, as of the exporter. ``optimize``: in place of ``-O3``; a lower
-    level compiles sooner.
+    ``threads``: parts of a batch that run at once. ``target``: ``host`` for the best this machine runs,
+    or the name of a lower one. ``prefer``: a kernel, as of the exporter. ``optimize``: in place of
+    ``-O3``; a lower level compiles sooner.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from runtime.errors import InputError, MismatchError
+from runtime.folders import atomic_folder
 from runtime.serialize import dumps, load
 from runtime.session import Session
 from toolchain.compare import verify
@@ -28,7 +29,6 @@ from toolchain.models import model_row
 from toolchain.pipeline import lower_run
 from toolchain.publish import publish
 from toolchain.publish.card import recipe_toml
-from runtime.folders import atomic_folder
 from toolchain.publish.origins import ORIGINS
 from toolchain.publish.publishing import FILES, check_float64, check_vectors, no_bar
 from toolchain.training import train

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import exporters
 from runtime.errors import MismatchError
+from runtime.folders import atomic_folder
 from runtime.ir import Program
 from runtime.serialize import dumps
 from runtime.session import Session
@@ -27,7 +28,6 @@ from toolchain.lowering import CLASS
 from toolchain.pipeline import ModelCheck, check_model, lower_run
 from toolchain.provenance import read_commands
 from toolchain.publish.card import Evidence, card_text
-from runtime.folders import atomic_folder
 from toolchain.training import Run
 from toolchain.training.run import read_recipe
 from toolchain.vectors import Vectors, make_vectors, write_vectors
