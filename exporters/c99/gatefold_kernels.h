@@ -552,8 +552,19 @@ typedef uint64_t gf_wide_at __attribute__((vector_size(GF_VECTOR_BITS / 8), alig
         }                                                                                                  \
         *(gf_wide_at *)(out + u) = shift ? low >> shift | high << (64 - shift) : low;                      \
     }
+/* What lies wholly before or behind the image, in loops that vectors fill. */
+#define GF_CLEAR_BEFORE                                                                                    \
+    for (; u < row && first + (long)u < -1; u++)                                                           \
+        out[u] = 0;
+#define GF_CLEAR_BEHIND                                                                                    \
+    for (; u < row && first + (long)u < units; u++)                                                        \
+        out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);                               \
+    for (; u < row; u++)                                                                                   \
+        out[u] = 0;
 #else
 #define GF_MOVE_WIDE
+#define GF_CLEAR_BEFORE
+#define GF_CLEAR_BEHIND
 #endif
 
 /* Unit `u` of an image row moved down by `shift` lanes; 0 outside. */
@@ -572,6 +583,7 @@ GF_INLINE void gf_move_row(const gf_unit *source, gf_unit GF_FLASH *mask, long f
                            gf_unit *out, unsigned row)
 {
     unsigned u = 0;
+    GF_CLEAR_BEFORE
     for (; u < row && first + (long)u < 0; u++)
         out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);
     GF_MOVE_WIDE
@@ -587,6 +599,7 @@ GF_INLINE void gf_move_row(const gf_unit *source, gf_unit GF_FLASH *mask, long f
         for (unsigned i = 0; i < GF_CHUNK; i++)
             out[u + i] = (gf_unit)(chunk >> (i * GF_UNIT_BITS % (8 * sizeof chunk)));
     }
+    GF_CLEAR_BEHIND
     for (; u < row; u++)
         out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);
 }
@@ -699,6 +712,12 @@ GF_INLINE void gf_lanes_codes(gf_lanes_layer GF_FLASH *layer, unsigned output, c
 GF_INLINE void gf_store_units(gf_unit *out, gf_lane lane, unsigned count, unsigned last)
 {
     gf_unit units[GF_LANE_UNITS];
+#if GF_VECTOR_BITS >= 128
+    if (count == GF_LANE_UNITS && !last) {
+        GF_STORE(out, lane);
+        return;
+    }
+#endif
     GF_STORE(units, lane);
     for (unsigned u = 0; u < count; u++)
         out[u] = units[u];
