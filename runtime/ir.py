@@ -70,6 +70,14 @@ class Program:
             last[name] = len(self.nodes)
         return last
 
+    def sole_readers(self) -> dict[str, int]:
+        """Index of the node that reads a value, for values read exactly once and not returned."""
+        reads: dict[str, list[int]] = {}
+        for index, node in enumerate(self.nodes):
+            for operand in node.operands:
+                reads.setdefault(operand, []).append(index)
+        return {name: at[0] for name, at in reads.items() if len(at) == 1 and name not in self.outputs}
+
     def with_metadata(self, **entries: Any) -> Program:
         """A copy with some metadata entries replaced."""
         return replace(self, metadata={**self.metadata, **entries})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exporters.c99.chains import emit_chain
 from exporters.c99.constants import Constants
-from exporters.c99.forms import Form, c_type, per, positions
+from exporters.c99.forms import Form, per, positions
 from exporters.c99.integer import row_type, sum_type
 from exporters.c99.kernels import Site
 from exporters.c99.loops import LOOPS, Loop, emit_identity
@@ -237,8 +237,3 @@ def emit_step(number: int, step: Step, plan: Plan, constants: Constants, file: E
         file.lines(*body.text().splitlines())
     file.line()
     return name
-
-
-def element_type(type_: TensorType) -> str:
-    """C type of one element of an array of the caller."""
-    return c_type(type_.interval)

@@ -31,15 +31,6 @@ MAX_LEVELS = 15
 """Most levels of a chain that becomes thresholds."""
 
 
-def sole_readers(program: Program) -> dict[str, int]:
-    """Index of the node that reads a value, for values read exactly once and not returned."""
-    reads: dict[str, list[int]] = {}
-    for index, node in enumerate(program.nodes):
-        for operand in node.operands:
-            reads.setdefault(operand, []).append(index)
-    return {name: at[0] for name, at in reads.items() if len(at) == 1 and name not in program.outputs}
-
-
 def chain_after(program: Program, index: int, readers: Mapping[str, int]) -> tuple[Node, ...]:
     """The elementwise nodes behind node ``index``, each the only reader of the one before."""
     found: list[Node] = []

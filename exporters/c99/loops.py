@@ -29,7 +29,7 @@ from runtime.ops import (
     Transpose,
     Xor,
 )
-from runtime.types import Interval, TensorType
+from runtime.types import TensorType
 
 Strides = tuple[int, ...]
 
@@ -295,9 +295,3 @@ LOOPS: dict[type[Op], Callable[[Any, Loop], None]] = {
 
 IN_PLACE: frozenset[type[Op]] = frozenset({Add, Sub, Mul, RoundDiv, Or, And, Xor})
 """Ops whose result may take the place of an operand of its shape and element size."""
-
-
-def hull_of(types: Sequence[TensorType]) -> Interval:
-    """Hull of the intervals of some types."""
-    first, *rest = (t.interval for t in types)
-    return first.hull(*rest)

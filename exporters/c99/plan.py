@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporters.c99 import columns, integer, lanes, listed, popcount
-from exporters.c99.epilogue import ELEMENTWISE, as_levels, chain_after, sole_readers
+from exporters.c99.epilogue import ELEMENTWISE, as_levels, chain_after
 from exporters.c99.forms import Form, Stored, has_planes
 from exporters.c99.kernels import Candidate
 from exporters.c99.layer import Layer, conv_layer, dense_layer
@@ -92,7 +92,7 @@ class _Planner:
     def __init__(self, program: Program, target: Target, kernel: str) -> None:
         self.program, self.target, self.kernel = program, target, kernel
         self.types = program.types
-        self.readers = sole_readers(program)
+        self.readers = program.sole_readers()
         self.steps: list[Step] = []
         self.stored: dict[str, Stored] = {}
         self.forms: dict[str, dict[Form, str]] = {}
@@ -138,12 +138,9 @@ class _Planner:
             known[form] = self._want(self.views[name], form)
             return known[form]
         source = self._want(name, Form.INTEGERS) if not known else next(iter(known.values()))
-        if form is Form.INTEGERS or self.stored[source].form is not Form.INTEGERS:
-            node = self._node_of(name)
-        else:
-            node = self._node_of(name)
         key = self._define(name, form, self.types[name])
-        self.steps.append(Step("convert", f"{name} as {form.value}", node, (), (source,), key))
+        label = f"{name} as {form.value}"
+        self.steps.append(Step("convert", label, self._node_of(name), (), (source,), key))
         return key
 
     def _node_of(self, name: str) -> Node:

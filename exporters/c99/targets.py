@@ -5,7 +5,7 @@ To add a target, add a row to ``TARGETS``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from runtime.errors import InputError
 
@@ -50,7 +50,6 @@ class Target:
     zig: tuple[str, str] = ("", "")
     optimize: str = "-O3"
     embedded: bool = False
-    defines: tuple[str, ...] = field(default=())
 
     @property
     def lane_units(self) -> int:

@@ -42,16 +42,6 @@ def stored_bytes(type_: TensorType) -> int:
     return type_.bits * -(-type_.size // 8)
 
 
-def sole_readers(program: Program) -> dict[str, int]:
-    """Index of the node that reads a value, for values read exactly once and not returned."""
-    reads: dict[str, list[int]] = {name: [] for name in program.types}
-    for index, node in enumerate(program.nodes):
-        for operand in node.operands:
-            reads[operand].append(index)
-    kept = set(program.outputs)
-    return {name: at[0] for name, at in reads.items() if len(at) == 1 and name not in kept}
-
-
 ACCUMULATED: tuple[type[Op], ...] = (
     *LINEAR,
     ReduceSum,
@@ -76,7 +66,7 @@ def fused(program: Program) -> dict[str, int]:
     through a MaxPool that nothing else reads; what lies between several of those in a row; and the result
     of the last of them, if only a MaxPool whose windows do not overlap reads it.
     """
-    readers = sole_readers(program)
+    readers = program.sole_readers()
     found: dict[str, int] = {}
     for node in program.nodes:
         if isinstance(node.op, ACCUMULATED):

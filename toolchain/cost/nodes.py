@@ -15,7 +15,7 @@ from runtime.weights import Weights
 from toolchain.cost.cells import WIRES, Cells, Circuits
 from toolchain.cost.gates import COSTS
 from toolchain.cost.linear import LINEAR, linear
-from toolchain.cost.memory import fused, sole_readers, stored_bytes
+from toolchain.cost.memory import fused, stored_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def _stored(cost: NodeCost) -> NodeCost:
 
 def folded_thresholds(program: Program) -> dict[str, Node]:
     """The Threshold that alone reads a linear op, by the result of that op: they are counted as one."""
-    readers, found = sole_readers(program), {}
+    readers, found = program.sole_readers(), {}
     for node in program.nodes:
         reader = program.nodes[readers[node.result]] if node.result in readers else None
         if type(node.op) in LINEAR and reader is not None and isinstance(reader.op, Threshold):
