@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporters.legalize import legalize, unused
 from exporters.onnx.build import BATCH
+from exporters.onnx.rules.linear import conv_attributes
 from exporters.onnx.twin import IR_VERSION, OPSET, RULES, TwinGraph, float_info, weight_scale
 from runtime.ir import Input, Node, Program
 from runtime.ops import (
@@ -140,11 +141,7 @@ def _conv(graph: Int8Graph, node: Node) -> str:
         *_weights(graph, op.weights),
         *graph.unit,
         _bias(graph, op.weights),
-        kernel_shape=op.weights.shape[2:],
-        strides=op.stride,
-        pads=(*op.padding, *op.padding),
-        dilations=op.dilation,
-        group=op.groups,
+        **conv_attributes(op),
     )
 
 

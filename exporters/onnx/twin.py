@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporters.legalize import legalize
 from exporters.onnx.build import BATCH
+from exporters.onnx.rules.linear import conv_attributes
 from runtime.ir import Node, Program
 from runtime.ops import (
     Add,
@@ -98,11 +99,7 @@ def _conv(graph: TwinGraph, node: Node) -> None:
         graph.constant(_scaled(op.weights)),
         _bias(graph, op.weights.shape[0]),
         output=node.result,
-        kernel_shape=op.weights.shape[2:],
-        strides=op.stride,
-        pads=(*op.padding, *op.padding),
-        dilations=op.dilation,
-        group=op.groups,
+        **conv_attributes(op),
     )
 
 

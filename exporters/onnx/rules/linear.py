@@ -15,7 +15,7 @@ below 2 * 255 * 63 and never saturate.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def conv2d(graph: Graph, node: Node) -> tuple[str, Form]:
     return _add_bias(graph, tensor, form, op.bias, node.type)
 
 
-def conv_attributes(op: Conv2d) -> dict[str, object]:
+def conv_attributes(op: Conv2d) -> dict[str, Any]:
     """Attributes shared by Conv, ConvInteger and QLinearConv."""
     return {
         "kernel_shape": op.weights.shape[2:],
