@@ -129,6 +129,23 @@ EXPORTERS: dict[str, ExporterRow] = {
             ),
         },
     ),
+    "netlist": ExporterRow(
+        target="exporters.netlist.folder:render",
+        summary="a folder of circuits as BLIF and AIGER",
+        suffix="",
+        options=(
+            Option("format", ("blif", "aiger", "both"), "both", "language of the circuits"),
+            Option("part", (), "", "one value or layer alone [default: every one]"),
+            Option("style", ("gates", "lut6"), "gates", "what is to be few: gates, or tables of 6 inputs"),
+            Option("whole", ("no", "yes"), "no", "yes: all positions of all layers in one circuit"),
+        ),
+        executors={
+            "netlist": ExecutorRow(
+                "exporters.netlist.executor:NetlistExecutor",
+                "the optimized gates, 64 samples a word",
+            ),
+        },
+    ),
 }
 
 

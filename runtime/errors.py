@@ -20,6 +20,10 @@ class FormatError(GatefoldError):
     """A ``.gfold`` file is damaged, hostile, truncated or of another version."""
 
 
+class TooLargeError(GatefoldError):
+    """A program is beyond what an executor or exporter can build here; others may run it."""
+
+
 class InputError(GatefoldError):
     """Bad input from the user: a missing file, a wrong shape, dtype, range or option."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import TooLargeError
 from runtime.ir import Program
 from runtime.session import ExecutorRow, Session
 from toolchain.vectors import Vectors, read_vectors
@@ -75,9 +76,14 @@ def compare(
     there the interpreter is an executor like any other.
     """
     skipped = {name: row.missing() for name, row in table.items()}
-    running = [name for name in table if not skipped[name]]
     reference = Session(program, REFERENCE)
-    sessions = {n: reference if n == REFERENCE else Session(program, n, table) for n in running}
+    sessions = {}
+    for name in [name for name in table if not skipped[name]]:
+        try:
+            sessions[name] = reference if name == REFERENCE else Session(program, name, table)
+        except TooLargeError as error:
+            skipped[name] = str(error)
+    running = list(sessions)
     mismatches = dict.fromkeys(running, 0)
     total = 0
     stored = [(vectors.inputs, vectors.outputs)] if vectors else []

@@ -198,7 +198,7 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
     "unknown executor": (
         lambda d: ["evaluate", d / "tiny.gfold", "--executor", "gpu", "--data", "digits"],
         2,
-        "executor must be one of interpreter, packed, onnx, onnx-modern, onnx-reference, c99, not 'gpu'",
+        f"executor must be one of {', '.join(exporters.executors())}, not 'gpu'",
     ),
     "no executor in verify": (
         lambda d: ["verify", d / "tiny.gfold", "--executors", ","],

@@ -9,6 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporters.netlist.digits import integers, signed_digits
+from exporters.netlist.plain import FUNCTIONS, PlainNetlist
+from exporters.netlist.rules import BUILDERS
+from exporters.netlist.words import at_least, count_thermometer
+from exporters.netlist.words import compress as build_compress
 from runtime.ir import Builder
 from runtime.ops import OPS, Add, Conv2d, Dense, Hadamard, Sub, SumPool, Threshold
 from runtime.types import Interval, TensorType
@@ -16,10 +21,8 @@ from runtime.weights import Weights
 from tests.programs import LEVELS, random_codes, random_program
 from toolchain.cost import products
 from toolchain.cost.cells import CELLS, WIRES, Cells
-from toolchain.cost.circuits import BUILDERS, build
-from toolchain.cost.columns import compress, integers, signed_digits, thermometer
-from toolchain.cost.gatelist import FUNCTIONS, Netlist, at_least, count_thermometer
-from toolchain.cost.gatelist import compress as build_compress
+from toolchain.cost.circuits import build
+from toolchain.cost.columns import compress, thermometer
 from toolchain.cost.gates import COSTS
 from toolchain.cost.linear import linear
 from toolchain.cost.nodes import node_costs
@@ -78,7 +81,7 @@ def test_formula_and_circuit_of_every_op_agree(name, seed):
     program = random_program([name], seed)
     types = tuple(program.types[operand] for operand in node.operands)
     circuit = build(node.op, *types)
-    assert circuit.net.cells() == COSTS[type(node.op)](node.op, types, node.type).parallel
+    assert Cells(circuit.net.cells()) == COSTS[type(node.op)](node.op, types, node.type).parallel
     arrays = [samples(rng, type_) for type_ in types]
     np.testing.assert_array_equal(circuit.run(*arrays), node.op.evaluate(*arrays))
 
@@ -93,7 +96,7 @@ def test_a_hadamard_transform_costs_its_butterfly():
     rounds += [(Sub(), counts, counts), (Sub(), signed, signed)]
     block = (2, 3, 2)
     circuits = [build(op, *(TensorType(block, i) for i in intervals)) for op, *intervals in rounds]
-    logic = sum((circuit.net.cells() for circuit in circuits), Cells({}))
+    logic = sum((Cells(circuit.net.cells()) for circuit in circuits), Cells({}))
     registers = Cells({"register": cost.type.bits * cost.type.size})
     assert cost.circuits.parallel == logic + registers
 
@@ -104,7 +107,7 @@ def test_linear_formula_equals_its_circuit(seed):
     rng = np.random.default_rng(seed)
     op, x = random_linear(rng)
     circuit = build(op, x)
-    assert circuit.net.cells() == linear(op, x)[0].parallel
+    assert Cells(circuit.net.cells()) == linear(op, x)[0].parallel
     array = samples(rng, x)
     np.testing.assert_array_equal(circuit.run(array), op.evaluate(array))
 
@@ -117,7 +120,7 @@ def test_formula_and_circuit_agree_for_every_value_set(levels, interval):
     x = TensorType((20,), Interval(*interval))
     threshold = random_threshold(rng, op.infer(x))
     circuit = build(op, x, threshold=threshold)
-    assert circuit.net.cells() == sum(linear(op, x, threshold), WIRES).parallel
+    assert Cells(circuit.net.cells()) == sum(linear(op, x, threshold), WIRES).parallel
     array = samples(rng, x)
     np.testing.assert_array_equal(circuit.run(array), threshold.evaluate(op.evaluate(array)))
 
@@ -141,7 +144,7 @@ def test_folded_threshold_formula_equals_its_circuit(seed):
     threshold = random_threshold(rng, op.infer(x))
     circuit = build(op, x, threshold=threshold)
     trees, tests = linear(op, x, threshold)
-    assert circuit.net.cells() == (trees + tests).parallel
+    assert Cells(circuit.net.cells()) == (trees + tests).parallel
     array = samples(rng, x)
     np.testing.assert_array_equal(circuit.run(array), threshold.evaluate(op.evaluate(array)))
 
@@ -157,7 +160,7 @@ def test_one_position_is_the_circuit_of_a_single_window(seed):
     threshold = random_threshold(rng, conv.infer(x))
     alone = build(Conv2d(conv.weights), TensorType((2, 3, 3), x.interval), threshold=threshold)
     trees, tests = linear(conv, x, threshold)
-    assert (trees + tests).one_position == alone.net.cells()
+    assert (trees + tests).one_position == Cells(alone.net.cells())
 
 
 @given(st.integers(1, 3000))
@@ -171,11 +174,11 @@ def test_popcount_has_the_published_number_of_adders(count):
 @QUICK
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(-500, 500), st.integers(1, 9))
 def test_compressor_formula_equals_its_circuit(heights, constant, bits):
-    net = Netlist()
+    net = PlainNetlist()
     columns = [net.inputs(height) for height in heights]
     word = build_compress(net, columns, constant, bits)
     counted = compress(np.array([heights]), integers([constant]), bits)
-    assert net.cells() == Cells({cell: int(count[0]) for cell, count in counted.items()})
+    assert Cells(net.cells()) == Cells({cell: int(count[0]) for cell, count in counted.items()})
     rng = np.random.default_rng(sum(heights))
     lanes = {n: rng.integers(0, 256, 8).astype(np.uint8) for column in columns for n in column}
     values = net.evaluate(lanes, 64)
@@ -189,11 +192,11 @@ def test_compressor_formula_equals_its_circuit(heights, constant, bits):
 @given(st.integers(1, 10), st.data())
 def test_constant_comparator_costs_one_gate_per_bit_above_the_lowest_one(bits, data):
     least = data.draw(st.integers(1, 2**bits - 1))
-    net = Netlist()
+    net = PlainNetlist()
     word = net.inputs(bits)
     verdict = at_least(net, word, least)
     lowest = (least & -least).bit_length() - 1
-    cells = net.cells()
+    cells = Cells(net.cells())
     assert cells["and"] + cells["or"] == bits - 1 - lowest
     assert cells["and"] == least.bit_count() - 1
     numbers = np.arange(2**bits)
@@ -204,11 +207,11 @@ def test_constant_comparator_costs_one_gate_per_bit_above_the_lowest_one(bits, d
 
 @given(st.integers(0, 9), st.integers(0, 20))
 def test_thermometer_formula_equals_its_circuit(ones, unknown):
-    net = Netlist()
+    net = PlainNetlist()
     code = [1] * ones + net.inputs(unknown) + [0, 0]
     word = count_thermometer(net, code, 6)
     counted = thermometer(np.array([ones]), np.array([unknown]))
-    assert net.cells() == Cells({cell: int(count[0]) for cell, count in counted.items()})
+    assert Cells(net.cells()) == Cells({cell: int(count[0]) for cell, count in counted.items()})
     for reached in range(unknown + 1):
         lanes = {
             n: np.full(1, 255 * (i < reached), np.uint8) for i, n in enumerate(code[ones : ones + unknown])

@@ -33,7 +33,7 @@ from toolchain.compare import Samples
 from toolchain.executors import check_tuning, chosen
 from toolchain.tables import terminal_width
 
-SLOW = frozenset({"interpreter", "onnx-reference"})
+SLOW = frozenset({"interpreter", "onnx-reference", "netlist", "verilog"})
 """Executors that are there to be right; measured only where they are asked for."""
 
 LARGEST_BATCH = 65536

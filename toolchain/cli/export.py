@@ -12,17 +12,26 @@ from toolchain.cli.common import emit, json_option, program_argument
 
 
 def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
-    """One ``--NAME`` per option of any exporter, from the table."""
+    """One ``--NAME`` per option of any exporter, from the table; those of one name are one option."""
+    named: dict[str, list[tuple[str, exporters.Option]]] = {}
     for to, row in exporters.EXPORTERS.items():
         for option in row.options:
-            decorate = click.option(
-                f"--{option.name}",
-                type=click.Choice(option.choices) if option.choices else str,
-                help=f"{to}: {option.summary}"
-                + (f" [default: {option.default}]." if option.default else "."),
-            )
-            function = decorate(function)
+            named.setdefault(option.name, []).append((to, option))
+    for name, same in named.items():
+        choices = list(dict.fromkeys(choice for _, option in same for choice in option.choices))
+        free = not all(option.choices for _, option in same)
+        decorate = click.option(
+            f"--{name}",
+            type=str if free else click.Choice(choices),
+            help=" ".join(_option_help(to, option) for to, option in same),
+        )
+        function = decorate(function)
     return function
+
+
+def _option_help(to: str, option: exporters.Option) -> str:
+    default = f" [default: {option.default}]." if option.default else "."
+    return f"{to}: {option.summary}{default}"
 
 
 @click.command("export")
@@ -37,7 +46,7 @@ def command(
 ) -> None:
     """Write PROGRAM for another system. The result equals the program bit for bit.
 
-    c99 writes a folder, onnx one file.
+    onnx writes one file, the others a folder.
     """
     given = {name: value for name, value in options.items() if value is not None}
     path = exporters.export(load(program), to, output, force=force, **given)

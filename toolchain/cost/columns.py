@@ -9,31 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.netlist.digits import Integers
 from runtime.types import Interval
 from toolchain.cost.cells import Cells
-
-Integers = NDArray[np.object_]
-"""An array of Python integers."""
 
 Ints = NDArray[np.int64]
 CellArrays = dict[str, Ints]
 
 interval_bits = np.frompyfunc(lambda lo, hi: Interval(lo, hi).bits, 2, 1)
 """Bit width of ``[lo, hi]``, element by element."""
-
-
-def integers(values: object) -> Integers:
-    """``values`` as an array of Python integers."""
-    return np.asarray(values).astype(np.object_)
-
-
-def signed_digits(values: Integers) -> tuple[Integers, Integers]:
-    """Canonical signed digits: masks ``(p, n)`` with ``values == p - n``, ``p & n == 0`` and no two
-    adjacent bits set, so that the number of nonzero digits is minimal (Reitwiesner 1960)."""
-    half = values >> 1
-    tripled = values + half
-    changed = half ^ tripled
-    return tripled & changed, half & changed
 
 
 def sum_over(cells: CellArrays, times: object) -> Cells:

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from exporters.netlist.stages import folded_thresholds
 from runtime.ir import Node, Program
 from runtime.ops import Conv2d, Dense
 from runtime.weights import ENCODINGS, Weights
 from toolchain.cost.gates import COSTS
-from toolchain.cost.nodes import NodeCost, folded_thresholds, node_costs
+from toolchain.cost.nodes import NodeCost, node_costs
 from toolchain.hamilton import fast_program
 
 DENSE, SPARSE = ("base", "planes"), ("sparse",)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from exporters.netlist.digits import Integers, integers, signed_digits
+from exporters.netlist.tables import truth_table
 from runtime.ops import (
     Add,
     And,
@@ -39,18 +41,7 @@ from runtime.ops import (
 from runtime.types import TensorType
 from toolchain.cost import products
 from toolchain.cost.cells import WIRES, Cells, Circuits, per_element, total
-from toolchain.cost.columns import (
-    CellArrays,
-    Integers,
-    Ints,
-    compare,
-    compress,
-    integers,
-    interval_bits,
-    mux_tree,
-    signed_digits,
-    sum_over,
-)
+from toolchain.cost.columns import CellArrays, compare, compress, interval_bits, mux_tree, sum_over
 from toolchain.cost.linear import comparators, linear, window_taps
 
 Rule = Callable[..., Circuits]
@@ -196,16 +187,6 @@ def _limits(op: Requantize | Clip, low: Integers, high: Integers, bits: int) -> 
     cells["and"] = cells["and"] + above * (bits - ones[0]) + below * (bits - ones[1])
     cells["not"] = cells["not"] + above * (ones[0] < bits) + below * (ones[1] > 0)
     return cells
-
-
-def truth_table(op: Lookup, row: int, x: TensorType, result: TensorType) -> Ints:
-    """Bit planes of one table row over the low bits of ``x``: (result bits, 2**k), where ``2**k`` values
-    hold the interval of ``x``, so that its higher bits say nothing new. Unused codes repeat the last."""
-    span = x.interval.hi - x.interval.lo
-    codes = 1 << span.bit_length()
-    steps = (np.arange(codes) - x.interval.lo % codes) % codes
-    entries = op.table[row][np.minimum(steps, span) + (x.interval.lo - op.first)]
-    return (entries[None, :] >> np.arange(result.bits)[:, None]) & 1
 
 
 def _lookup(op: Lookup, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:

@@ -12,49 +12,20 @@ depthwise one with weights 1, so all three share this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.ops import Conv2d, Dense, Op, SumPool, Threshold
+from exporters.netlist.convolutions import LINEAR
+from exporters.netlist.digits import Integers, integers, signed_digits
+from runtime.ops import Conv2d, Op, Threshold
 from runtime.ops.base import window_size
 from runtime.types import ZERO, TensorType
-from runtime.weights import Weights
 from toolchain.cost.cells import NONE, Cells, Circuits
-from toolchain.cost.columns import (
-    CellArrays,
-    Integers,
-    Ints,
-    compare,
-    compress,
-    integers,
-    interval_bits,
-    signed_digits,
-    sum_over,
-    thermometer,
-)
+from toolchain.cost.columns import CellArrays, Ints, compare, compress, interval_bits, sum_over, thermometer
 
 Bools = NDArray[np.bool_]
-
-
-def _dense_as_conv(op: Dense, x: TensorType) -> tuple[Conv2d, TensorType]:
-    weights = Weights(op.weights.codes[:, :, None, None], op.weights.levels, "base")
-    return Conv2d(weights, op.bias), TensorType((x.channels, 1, 1), x.interval)
-
-
-def _sum_as_conv(op: SumPool, x: TensorType) -> tuple[Conv2d, TensorType]:
-    ones = Weights(np.ones((x.channels, 1, *op.kernel), np.int8), 3)
-    return Conv2d(ones, None, op.stride, op.padding, groups=x.channels), x
-
-
-LINEAR: dict[type[Op], Callable[..., tuple[Conv2d, TensorType]]] = {
-    Conv2d: lambda op, x: (op, x),
-    Dense: _dense_as_conv,
-    SumPool: _sum_as_conv,
-}
-"""The linear ops, each as the convolution it is: ``(convolution, operand type)``."""
 
 
 def window_taps(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Bools:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from exporters.netlist.stages import folded_thresholds
 from runtime.errors import ProgramError
 from runtime.ir import Builder, Node, Program
 from runtime.ops import Conv2d, Dense, Lookup, MatMul, Mul, Op, Square, Threshold
@@ -14,7 +15,7 @@ from runtime.types import Interval, TensorType
 from runtime.weights import Weights
 from toolchain.cost.cells import WIRES, Cells, Circuits
 from toolchain.cost.gates import COSTS
-from toolchain.cost.linear import LINEAR, linear
+from toolchain.cost.linear import linear
 from toolchain.cost.memory import fused, stored_bytes
 
 
@@ -142,16 +143,6 @@ def _stored(cost: NodeCost) -> NodeCost:
         Cells({"register": bits * cost.type.size}), Cells({"register": bits * cost.type.channels})
     )
     return replace(cost, circuits=cost.circuits + registers, activation_bytes=stored_bytes(cost.type))
-
-
-def folded_thresholds(program: Program) -> dict[str, Node]:
-    """The Threshold that alone reads a linear op, by the result of that op: they are counted as one."""
-    readers, found = program.sole_readers(), {}
-    for node in program.nodes:
-        reader = program.nodes[readers[node.result]] if node.result in readers else None
-        if type(node.op) in LINEAR and reader is not None and isinstance(reader.op, Threshold):
-            found[node.result] = reader
-    return found
 
 
 def _folded(program: Program) -> dict[str, Circuits]:

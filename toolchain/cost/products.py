@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.netlist.digits import integers
 from runtime.ops import FloorSqrt, MatMul, Mul, Op, RoundDiv, Square
 from runtime.types import TensorType
 from toolchain.cost.cells import WIRES, Cells, Circuits, per_element
-from toolchain.cost.columns import Ints, compress, integers, sum_over
+from toolchain.cost.columns import Ints, compress, sum_over
 
 
 @dataclass(frozen=True, slots=True, eq=False)

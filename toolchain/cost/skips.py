@@ -12,11 +12,12 @@ from itertools import groupby
 
 import numpy as np
 
+from exporters.netlist.digits import integers
 from runtime.ir import Node, Program
 from runtime.ops import Add, And, Conv2d, Dense, Lookup, Mul, Op, Or, RoundDiv, Select, Threshold, Xor
 from runtime.types import BIT, TensorType
 from toolchain.cost.cells import CELLS, Cells
-from toolchain.cost.columns import compare, compress, integers, sum_over
+from toolchain.cost.columns import compare, compress, sum_over
 from toolchain.cost.memory import stored_bytes
 from toolchain.cost.nodes import NodeCost
 

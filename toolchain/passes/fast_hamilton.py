@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from exporters.legalize import unused
+from exporters.netlist.stages import folded_thresholds
 from runtime.errors import InputError
 from runtime.ir import Node, Program
 from runtime.types import TensorType
 from toolchain.cost.forms import gates_of_forms
-from toolchain.cost.nodes import folded_thresholds, node_costs
+from toolchain.cost.nodes import node_costs
 from toolchain.hamilton import fast_program
 from toolchain.passes.rewrite import with_nodes
 

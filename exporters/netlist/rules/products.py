@@ -7,15 +7,16 @@ from functools import cache
 
 import numpy as np
 
+from exporters.netlist.graph import Word
+from exporters.netlist.rules.words import Builder, Nets, elementwise
+from exporters.netlist.words import Columns, Gates, compress
 from runtime.ops import FloorSqrt, MatMul, Mul, Op, RoundDiv, Square
 from runtime.types import TensorType
-from toolchain.cost.gatelist import Columns, Netlist, Word, compress
-from toolchain.cost.word_circuits import Builder, Nets, elementwise
 
 Inverter = Callable[[int], int]
 
 
-def _place(net: Netlist, sums: Columns, term: int, column: int, negative: bool, bits: int) -> None:
+def _place(net: Gates, sums: Columns, term: int, column: int, negative: bool, bits: int) -> None:
     """Add ``term * 2**column`` or, as its inverse less a constant, subtract it, modulo ``2**bits``."""
     if column >= bits:
         return
@@ -25,7 +26,7 @@ def _place(net: Netlist, sums: Columns, term: int, column: int, negative: bool, 
     sums.put(term, column)
 
 
-def _add_product(net: Netlist, sums: Columns, words: list[Word], signed: list[bool], bits: int) -> None:
+def _add_product(net: Gates, sums: Columns, words: list[Word], signed: list[bool], bits: int) -> None:
     (a, b), (a_signed, b_signed) = words, signed
     for i, left in enumerate(a):
         for j, right in enumerate(b):
@@ -35,7 +36,7 @@ def _add_product(net: Netlist, sums: Columns, words: list[Word], signed: list[bo
 
 
 def _mul(
-    net: Netlist, op: Mul, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Mul, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     sums = Columns()
     _add_product(net, sums, words, [t.interval.signed for t in types], result.bits)
@@ -43,7 +44,7 @@ def _mul(
 
 
 def _square(
-    net: Netlist, op: Square, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Square, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     (word,), (x,) = words, types
     sums = Columns()
@@ -57,7 +58,7 @@ def _square(
 
 
 def _mat_mul(
-    net: Netlist, op: MatMul, operands: list[Nets], types: list[TensorType], result: TensorType
+    net: Gates, op: MatMul, operands: list[Nets], types: list[TensorType], result: TensorType
 ) -> Nets:
     a, b = operands
     signed = [t.interval.signed for t in types]
@@ -72,7 +73,7 @@ def _mat_mul(
     return nets
 
 
-def _all_zero(net: Netlist, invert: Inverter) -> Callable[[tuple[int, ...]], int]:
+def _all_zero(net: Gates, invert: Inverter) -> Callable[[tuple[int, ...]], int]:
     """A function that gives the net that says all bits of a word are 0, building shared parts once."""
 
     @cache
@@ -84,7 +85,7 @@ def _all_zero(net: Netlist, invert: Inverter) -> Callable[[tuple[int, ...]], int
 
 
 def _at_least_trial(
-    net: Netlist, rest: Word, trial: Word, start: int, carry: int, zero: Callable[..., int]
+    net: Gates, rest: Word, trial: Word, start: int, carry: int, zero: Callable[..., int]
 ) -> int:
     """Net of ``rest >= trial`` given the carry into column ``start``."""
     for column in range(start, min(len(rest), len(trial))):
@@ -94,7 +95,7 @@ def _at_least_trial(
 
 
 def _subtract_trial(
-    net: Netlist,
+    net: Gates,
     rest: Word,
     trial: Word,
     start: int,
@@ -113,7 +114,7 @@ def _subtract_trial(
     return fits, [net.gate("mux", fits, *pair) for pair in zip(old, differences, strict=True)]
 
 
-def _above(net: Netlist, carry: int, rest: Word, trial: Word, zero: Callable[..., int]) -> int:
+def _above(net: Gates, carry: int, rest: Word, trial: Word, zero: Callable[..., int]) -> int:
     """The verdict of the columns that both have, joined with those that only one has."""
     if len(rest) > len(trial):
         return net.gate("or", carry, rest[-1])
@@ -123,10 +124,10 @@ def _above(net: Netlist, carry: int, rest: Word, trial: Word, zero: Callable[...
 
 
 def _quotient(
-    net: Netlist, dividend: Word, divisor: Word, rows: int, invert: Inverter, zero: Callable[..., int]
+    net: Gates, dividend: Word, divisor: Word, rows: int, invert: Inverter, zero: Callable[..., int]
 ) -> Word:
     """The lowest ``rows`` bits of ``dividend // divisor``; there are no higher ones."""
-    rest, quotient = dividend[rows:], []
+    rest, quotient = dividend[rows:], list[int]()
     for bit in reversed(dividend[:rows]):
         rest = [bit, *rest]
         carry = net.gate("or", bit, invert(divisor[0]))
@@ -140,7 +141,7 @@ def _quotient(
 
 
 def _round_div(
-    net: Netlist, op: RoundDiv, operands: list[Nets], types: list[TensorType], result: TensorType
+    net: Gates, op: RoundDiv, operands: list[Nets], types: list[TensorType], result: TensorType
 ) -> Nets:
     a, b = types
     width = (a.interval.magnitude + b.interval.hi // 2).bit_length()
@@ -152,7 +153,7 @@ def _round_div(
     def flipped(word: tuple[int, ...]) -> Word:
         return [net.gate("xor", bit, word[-1]) for bit in word[:-1]]
 
-    def build(net: Netlist, op: Op, words: list[Word], *_: object) -> Word:
+    def build(net: Gates, op: Op, words: list[Word], *_: object) -> Word:
         dividend, divisor = words
         if not rows:
             return [0]
@@ -177,13 +178,13 @@ def _round_div(
 
 
 def _floor_sqrt(
-    net: Netlist, op: FloorSqrt, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: FloorSqrt, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     (word,) = words
     invert = net.inverter()
     zero = _all_zero(net, invert)
     odd = len(word) % 2
-    root, rest = list(word[-1:] if odd else []), []  # lowest bit first
+    root, rest = list(word[-1:] if odd else []), list[int]()  # lowest bit first
     for low in reversed(range(0, len(word) - odd, 2)):
         rest = [word[low], word[low + 1], *rest]
         trial = [1, 0, *root]

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.netlist.graph import Word
+from exporters.netlist.tables import truth_table
+from exporters.netlist.words import Columns, Gates, at_least, compress, decision_diagram, extend
 from runtime.ops import (
     Add,
     And,
@@ -22,16 +25,6 @@ from runtime.ops import (
     Xor,
 )
 from runtime.types import Interval, TensorType
-from toolchain.cost.gatelist import (
-    Columns,
-    Netlist,
-    Word,
-    at_least,
-    compress,
-    decision_diagram,
-    extend,
-)
-from toolchain.cost.gates import truth_table
 
 Nets = NDArray[np.int64]
 """Nets of one operand or result: ``(*type.shape, type.bits)``, lowest bit first."""
@@ -43,9 +36,7 @@ Builder = Callable[..., Nets]
 def elementwise(function: Callable[..., Word]) -> Builder:
     """A rule that builds one element at a time: ``function(net, op, words, types, result, channel)``."""
 
-    def rule(
-        net: Netlist, op: Op, operands: list[Nets], types: list[TensorType], result: TensorType
-    ) -> Nets:
+    def rule(net: Gates, op: Op, operands: list[Nets], types: list[TensorType], result: TensorType) -> Nets:
         nets = np.zeros((*result.shape, result.bits), np.int64)
         spread = [np.broadcast_to(x, (*result.shape, x.shape[-1])) for x in operands]
         for place in np.ndindex(*result.shape):
@@ -58,7 +49,7 @@ def elementwise(function: Callable[..., Word]) -> Builder:
 
 def _bitwise(cell: str) -> Builder:
     def build(
-        net: Netlist, op: Op, words: list[Word], types: list[TensorType], result: TensorType, c: int
+        net: Gates, op: Op, words: list[Word], types: list[TensorType], result: TensorType, c: int
     ) -> Word:
         common = min(map(len, words))
         low = [net.gate(cell, *bits) for bits in zip(*(w[:common] for w in words), strict=True)]
@@ -69,14 +60,14 @@ def _bitwise(cell: str) -> Builder:
 
 
 def _not(
-    net: Netlist, op: Not, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Not, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     inverted = [net.gate("not", bit) for bit in words[0]]
     return [*inverted, *[1] * (op.bits - len(inverted))][: result.bits]
 
 
 def _select(
-    net: Netlist, op: Select, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Select, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     condition = types[0].interval
     a, b = (extend(w, t.interval.signed, result.bits) for w, t in zip(words[1:], types[1:], strict=True))
@@ -86,12 +77,10 @@ def _select(
 
 
 def _sum(*signs: int) -> Builder:
-    def rule(
-        net: Netlist, op: Op, operands: list[Nets], types: list[TensorType], result: TensorType
-    ) -> Nets:
+    def rule(net: Gates, op: Op, operands: list[Nets], types: list[TensorType], result: TensorType) -> Nets:
         invert = net.inverter()  # once for every bit of an operand, however often it is broadcast
 
-        def build(net: Netlist, op: Op, words: list[Word], *_: object) -> Word:
+        def build(net: Gates, op: Op, words: list[Word], *_: object) -> Word:
             sums = Columns()
             for sign, word, type_ in zip(signs, words, types, strict=True):
                 sums.add(word, type_.interval.signed, sign, invert)
@@ -103,7 +92,7 @@ def _sum(*signs: int) -> Builder:
 
 
 def _requantize(
-    net: Netlist, op: Requantize, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Requantize, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     (x,) = types
     multiplier, offset, shift = (int(a[c]) for a in (op.multiplier, op.offset, op.shift))
@@ -119,7 +108,7 @@ def _requantize(
     return _clipped(net, word, scaled, op, result.bits)
 
 
-def _clipped(net: Netlist, word: Word, interval: Interval, op: Requantize | Clip, bits: int) -> Word:
+def _clipped(net: Gates, word: Word, interval: Interval, op: Requantize | Clip, bits: int) -> Word:
     """``word`` in ``interval`` clipped to the limits of ``op``, of which one or none is out of reach."""
     tested, bias = word, 0
     if interval.signed and (interval.hi > op.hi or interval.lo < op.lo):
@@ -132,7 +121,7 @@ def _clipped(net: Netlist, word: Word, interval: Interval, op: Requantize | Clip
     return clipped
 
 
-def _force(net: Netlist, word: Word, value: int, test: int, when: bool) -> Word:
+def _force(net: Gates, word: Word, value: int, test: int, when: bool) -> Word:
     """``value`` where ``test`` equals ``when``, else ``word``."""
     invert = net.inverter()
     gates = []
@@ -144,7 +133,7 @@ def _force(net: Netlist, word: Word, value: int, test: int, when: bool) -> Word:
 
 
 def _clip(
-    net: Netlist, op: Clip, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Clip, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     lo, hi = result.interval.lo, result.interval.hi
     if lo == hi:
@@ -153,7 +142,7 @@ def _clip(
 
 
 def _shift_right(
-    net: Netlist, op: ShiftRight, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: ShiftRight, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     lo, hi = result.interval.lo, result.interval.hi
     if lo == hi:
@@ -168,7 +157,7 @@ def _shift_right(
 
 
 def _lookup(
-    net: Netlist, op: Lookup, words: list[Word], types: list[TensorType], result: TensorType, c: int
+    net: Gates, op: Lookup, words: list[Word], types: list[TensorType], result: TensorType, c: int
 ) -> Word:
     row = c if op.table.shape[0] > 1 else 0
     planes = truth_table(op, row, types[0], result)
