@@ -136,6 +136,7 @@ EXPORTERS: dict[str, ExporterRow] = {
         options=(
             Option("format", ("blif", "aiger", "both"), "both", "language of the circuits"),
             Option("part", (), "", "one value or layer alone [default: every one]"),
+            Option("channel", (), "", "one output channel of the part alone"),
             Option("style", ("gates", "lut6"), "gates", "what is to be few: gates, or tables of 6 inputs"),
             Option("whole", ("no", "yes"), "no", "yes: all positions of all layers in one circuit"),
         ),

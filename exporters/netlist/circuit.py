@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from exporters.netlist.cells import Cell, cells
 from exporters.netlist.graph import Netlist
 from exporters.netlist.rules.words import Nets
+from runtime.errors import InputError
 from runtime.types import TensorType
 
 
@@ -38,6 +39,18 @@ class Circuit:
     net: Netlist
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+    def only(self, channel: int) -> Circuit:
+        """What one channel of every output takes. Raises InputError where there is no such channel."""
+        outputs = []
+        for port in self.outputs:
+            if not 0 <= channel < port.type.channels:
+                raise InputError(
+                    f"channel must be within 0..{port.type.channels - 1} of {self.name!r}, not {channel}"
+                )
+            nets = port.nets[channel : channel + 1] if port.type.shape else port.nets
+            outputs.append(Port(port.name, TensorType(nets.shape[:-1], port.type.interval), nets))
+        return replace(self, outputs=tuple(outputs))
 
     @cached_property
     def results(self) -> tuple[int, ...]:

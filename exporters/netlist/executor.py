@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from exporters.netlist.limits import check_program
+from exporters.netlist.limits import PROGRAM_BITS, check_program
 from exporters.netlist.rules.words import Nets
 from exporters.netlist.simulate import Lanes, Simulator, from_lanes, to_lanes
 from exporters.netlist.stages import Stage, Wires, stages
@@ -18,12 +18,12 @@ class NetlistExecutor:
     """Every stage's circuit of one position, run at all positions of all samples at once.
 
     A value is an array of row numbers of a table of lanes, so that moving values moves numbers. Raises
-    TooLargeError where building the circuits would take minutes.
+    TooLargeError where the circuits add up more than ``limit`` bits: building them would take minutes.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, limit: int = PROGRAM_BITS) -> None:
         parts = stages(program)
-        check_program(parts)
+        check_program(parts, limit)
         self._program = program
         self._types = program.types
         self._steps = [_Step(step) if isinstance(step, Stage) else step for step in parts.steps]

@@ -11,6 +11,7 @@ from exporters.netlist.circuit import Circuit, Port
 from exporters.netlist.formats import to_aiger, to_blif
 from exporters.netlist.limits import check_flat, check_stage
 from exporters.netlist.stages import Stage, Stages, flatten, stages
+from runtime.errors import InputError
 from runtime.ir import Program
 
 WRITERS: dict[str, tuple[str, Callable[[Circuit], bytes]]] = {
@@ -20,13 +21,18 @@ WRITERS: dict[str, tuple[str, Callable[[Circuit], bytes]]] = {
 """Suffix and writer of every format."""
 
 
-def render(program: Program, format: str, part: str, style: str, whole: str) -> Mapping[str, bytes]:
-    """Files of the circuits of ``program``: one of each stage at one position, or of the ``part`` alone.
+def render(
+    program: Program, format: str, part: str, channel: str, style: str, whole: str
+) -> Mapping[str, bytes]:
+    """Files of the circuits of ``program``: one of each stage at one position, or of the ``part`` alone, or
+    of one ``channel`` of it.
 
     ``whole``: ``yes`` for all positions of all stages in one circuit. ``format``: ``blif``, ``aiger`` or
     ``both``. Raises InputError for an unknown part, TooLargeError for a circuit beyond the limits.
     """
     parts = stages(program)
+    if channel and not (part and channel.isdecimal()):
+        raise InputError(f"channel must be a number, together with part, not {channel!r:.80}")
     if whole == "yes":
         check_flat(parts)
         circuits = {_file_name(program.name): flatten(program, style)}
@@ -34,6 +40,8 @@ def render(program: Program, format: str, part: str, style: str, whole: str) -> 
     else:
         chosen = _chosen(parts, part)
         circuits = {name: stage.circuit(style) for name, stage in chosen.items()}
+        if channel:
+            circuits = {name: circuit.only(int(channel)) for name, circuit in circuits.items()}
         entries = [_stage_entry(name, stage, circuits[name]) for name, stage in chosen.items()]
     summary = {"program": program.name, "style": style, "circuits": entries}
     files = {"circuits.json": (json.dumps(summary, indent=1) + "\n").encode()}

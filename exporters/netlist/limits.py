@@ -8,8 +8,8 @@ from exporters.netlist.stages import Stage, Stages
 from runtime.errors import TooLargeError
 from runtime.ops import Conv2d, Dense
 
-STAGE_BITS = 400_000
-"""Most bits that one position of a stage may add up: under a minute and 1 GB."""
+STAGE_BITS = 1_000_000
+"""Most bits that one position of a stage may add up: a minute and 1 GB."""
 
 PROGRAM_BITS = 500_000
 """Most bits that one position of every stage may add up together."""
@@ -37,9 +37,10 @@ def check_stage(stage: Stage) -> None:
         )
 
 
-def check_program(parts: Stages) -> None:
+def check_program(parts: Stages, limit: int | None = None) -> None:
     """Raise TooLargeError where the circuits of one position of every stage are beyond the limit."""
-    _check(parts, sum(map(summed_bits, parts.circuits)), PROGRAM_BITS, "one position of every op")
+    bits = sum(map(summed_bits, parts.circuits))
+    _check(parts, bits, PROGRAM_BITS if limit is None else limit, "one position of every op")
 
 
 def check_flat(parts: Stages) -> None:

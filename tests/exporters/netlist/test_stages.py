@@ -115,7 +115,7 @@ def test_too_large_is_said_before_anything_is_built(monkeypatch: pytest.MonkeyPa
     with pytest.raises(TooLargeError, match="all positions of all ops of 'small' have"):
         check_flat(parts)
     with pytest.raises(TooLargeError):
-        Session(parts.program, "netlist", exporters.executors())
+        Session(parts.program, "netlist", exporters.executors(), limit=60)
 
 
 def test_the_exported_folder_holds_every_circuit(tmp_path) -> None:
@@ -163,3 +163,25 @@ def test_one_bit_values_are_not_signed_by_mistake() -> None:
     y = b.add(Dense(Weights(np.array([[1, -1, 1]], np.int8), 3)), x)
     run_flat(b.build((y,)), 64)
     assert BIT.bits == 1
+
+
+def test_one_channel_is_a_part_of_the_circuit() -> None:
+    circuit = stages(small_network()).part("bits").circuit()
+    one = circuit.only(2)
+    assert one.outputs[0].type.shape == (1, 1, 1)
+    assert one.outputs[0].literals == [circuit.outputs[0].literals[2]]
+    assert sum(one.counts.values()) < sum(circuit.counts.values())
+    with pytest.raises(InputError, match=r"channel must be within 0..3 of 'bits', not 4"):
+        circuit.only(4)
+
+
+def test_a_channel_goes_with_a_part(tmp_path) -> None:
+    for options in ({"channel": "1"}, {"channel": "x", "part": "bits"}):
+        with pytest.raises(InputError, match="channel must be a number, together with part, not"):
+            exporters.export(small_network(), "netlist", tmp_path / "n", **options)
+    folder = exporters.export(small_network(), "netlist", tmp_path / "n", part="bits", channel="1")
+    assert json.loads((folder / "circuits.json").read_text())["circuits"][0]["outputs"][0]["shape"] == [
+        1,
+        1,
+        1,
+    ]
