@@ -7,11 +7,19 @@ import pytest
 
 from runtime.interpreter import Interpreter
 from runtime.ir import Builder, Program
-from runtime.ops import Add, Conv2d, Dense, MaxPool, Op, Requantize, Reshape, Threshold
+from runtime.ops import Add, Conv2d, Dense, Lookup, MaxPool, Op, Requantize, Reshape, Threshold
 from runtime.types import INT64_LIMIT, Interval
 from runtime.verify import verify
 from runtime.weights import Weights
-from toolchain.passes import DEFAULT_PASSES, DeadCode, FoldNegation, Pass, PoolAfterThreshold, run_passes
+from toolchain.passes import (
+    DEFAULT_PASSES,
+    DeadChannels,
+    DeadCode,
+    FoldNegation,
+    Pass,
+    PoolAfterThreshold,
+    run_passes,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -72,6 +80,50 @@ def test_dead_code_goes_with_what_only_it_needed() -> None:
 def test_dead_code_keeps_a_program_without_any() -> None:
     program = chain(conv(3, 2), thresholds(3, 2))
     assert names(assert_same(program, DeadCode())) == names(program)
+
+
+def dense(outputs: int, inputs: int, unread: tuple[int, ...] = (), bias: bool = False) -> Dense:
+    """Weights that are never 0, but of the inputs that are ``unread``."""
+    codes = RNG.choice([-2, -1, 1, 2], (outputs, inputs))
+    codes[:, list(unread)] = 0
+    return Dense(Weights(codes, 5), RNG.integers(-9, 9, outputs) if bias else None)
+
+
+def widths(program: Program) -> list[int]:
+    return [node.type.shape[0] for node in program.nodes if isinstance(node.op, Dense)]
+
+
+def test_neurons_that_nothing_reads_go_from_the_last_to_the_first() -> None:
+    first, second = dense(8, 72, bias=True), dense(5, 8, unread=(0, 7))
+    codes = second.weights.codes.copy()
+    codes[2, 3] = 1
+    codes[[0, 1, 3, 4], 3] = 0
+    second = Dense(Weights(codes, 5))
+    last = dense(3, 5, unread=(2,), bias=True)
+    answers = Lookup(RNG.integers(0, 2, (5, 99)), -49)
+    program = chain(Reshape((72,)), first, thresholds(8, 2), second, answers, last)
+    assert widths(assert_same(program, DeadChannels())) == [5, 4, 3]
+
+
+def test_one_neuron_stays_where_none_is_read() -> None:
+    program = chain(
+        Reshape((72,)), dense(4, 72), thresholds(4, 1), dense(3, 4, unread=(0, 1, 2, 3), bias=True)
+    )
+    assert widths(assert_same(program, DeadChannels())) == [1, 3]
+
+
+def test_neurons_that_something_else_reads_stay() -> None:
+    ops = (Reshape((72,)), dense(4, 72), thresholds(4, 1), dense(3, 4, unread=(1,)))
+    for outputs in ((1, -1), (2, -1)):
+        program = chain(*ops, outputs=outputs)
+        assert assert_same(program, DeadChannels()) is program
+
+
+def test_a_table_for_all_channels_stays_one() -> None:
+    program = chain(
+        Reshape((72,)), dense(4, 72), Lookup(np.arange(5000)[None] % 7, -2500), dense(3, 4, (1,))
+    )
+    assert widths(assert_same(program, DeadChannels())) == [3, 3]
 
 
 @pytest.mark.parametrize("bias", [False, True])

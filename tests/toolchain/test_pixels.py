@@ -13,7 +13,7 @@ from runtime.errors import InputError
 from runtime.ops import Lookup
 from runtime.session import Session
 from runtime.types import Interval
-from toolchain.layers import ConvBlock, HEQClassifier, HEQConv2d, LoweringError, PixelNorm
+from toolchain.layers import ConvBlock, HEQClassifier, HEQConv2d, LoweringError, PixelBits, PixelNorm
 from toolchain.lowering import lower, reference_model
 
 torch.set_num_threads(1)
@@ -116,3 +116,19 @@ def test_pixels_are_normalized_before_anything_else() -> None:
     model[0].weight.data.fill_(-1)
     with pytest.raises(LoweringError, match=r"cannot lower '1': PixelNorm takes integers within 0\.\.255"):
         lower(model.eval(), (1, 2, 2), Interval(0, 255), "pixels")
+
+
+@pytest.mark.parametrize("thresholds", [(128,), (1, 64, 255)])
+def test_bits_of_every_pixel_are_those_of_the_program(thresholds: tuple[int, ...]) -> None:
+    bits, pixels = PixelBits(thresholds), every_pixel(2)
+    got = bits(pixels.float())
+    assert torch.equal(got, torch.cat([(pixels >= t).float() for t in thresholds], dim=1))
+    program = lower(bits, (2, 16, 16), Interval(0, 255), "bits")
+    (out,) = Session(program).run(pixels.numpy().astype(np.uint8)).values()
+    assert np.array_equal(out, got.numpy())
+
+
+@pytest.mark.parametrize("thresholds", [(), (0,), (256,), (9, 9), (9, 3)])
+def test_thresholds_of_pixels_must_rise_within_a_byte(thresholds: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"must rise within 1..255"):
+        PixelBits(thresholds)

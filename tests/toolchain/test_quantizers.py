@@ -21,6 +21,7 @@ from toolchain.quantizers import (
     histogram,
     median,
     relaxed_activation,
+    sparse_step,
     step_of,
     straight_through,
     top_level,
@@ -288,3 +289,31 @@ def test_a_flat_histogram_has_the_most_entropy() -> None:
     assert histogram(torch.tensor([-3.0, 3.0, 1.0, 3.0]), 4).tolist() == [1, 0, 1, 2]
     assert entropy_bits(torch.full((5,), 9)) == pytest.approx(math.log2(5))
     assert entropy_bits(torch.tensor([0, 4, 0])) == 0.0
+
+
+@given(density=st.floats(0.001, 1), seed=st.integers(0, 9))
+def test_a_sparse_step_leaves_the_share_of_largest_magnitude(density: float, seed: int) -> None:
+    w = torch.randn(20, 50, generator=torch.Generator().manual_seed(seed))
+    found = codes(w, sparse_step(w, density), 3)
+    kept = max(1, 1000 - round((1 - density) * 1000))
+    assert torch.equal(found.flatten().nonzero().flatten().sort().values, largest(w, kept))
+    assert bool((found * w >= 0).all())
+
+
+def largest(w: torch.Tensor, count: int) -> torch.Tensor:
+    return w.flatten().abs().topk(count).indices.sort().values
+
+
+@pytest.mark.parametrize("density", [0.0, -1.0, 1.5])
+def test_a_density_is_a_share(density: float) -> None:
+    with pytest.raises(InputError, match="density of weights must be above 0"):
+        sparse_step(GAUSSIAN, density)
+
+
+def test_weights_that_are_not_finite_have_no_sparse_step() -> None:
+    with pytest.raises(InputError, match="must be finite"):
+        sparse_step(torch.tensor([1.0, float("nan")]), 0.5)
+
+
+def test_zeros_have_a_sparse_step() -> None:
+    assert sparse_step(torch.zeros(4), 0.5) == 1.0

@@ -23,6 +23,7 @@ from toolchain.layers import (
     connections,
     layer_norm,
     linear,
+    lookup_neurons,
     norm,
     norm_codes,
     pixels,
@@ -47,9 +48,10 @@ from toolchain.layers.linear import (
     HEQQuaternionConv2d,
     HEQQuaternionLinear,
 )
+from toolchain.layers.lookup_neurons import LookupNeurons
 from toolchain.layers.norm import BatchNorm
 from toolchain.layers.norm_codes import Affine, NormCodes, batch_norm_codes
-from toolchain.layers.pixels import AppendGray, PixelNorm, PixelScale
+from toolchain.layers.pixels import AppendGray, PixelBits, PixelNorm, PixelScale
 from toolchain.layers.plain import QuaternionConv2d, QuaternionLinear, RealConv2d, RealLinear
 from toolchain.layers.pool import GlobalSumPool, SumPool2d
 from toolchain.layers.precision import set_precision
@@ -73,6 +75,7 @@ FAMILIES = (
     layer_norm,
     attention,
     tokens,
+    lookup_neurons,
     pixels,
     shape,
 )
@@ -85,6 +88,11 @@ LAYERS: dict[type[nn.Module], LowerRule] = {
 def quantized_layers(model: nn.Module) -> dict[str, HEQLayer]:
     """The layers of ``model`` with quantized weights, by dotted path, in the order of definition."""
     return {path: m for path, m in model.named_modules() if isinstance(m, HEQLayer)}
+
+
+def latent_layers(model: nn.Module) -> list[HEQLayer | LookupNeurons]:
+    """The layers of ``model`` whose latent parameters are to be clipped after every update."""
+    return [m for m in model.modules() if isinstance(m, (HEQLayer, LookupNeurons))]
 
 
 __all__ = [
@@ -108,11 +116,13 @@ __all__ = [
     "IntegerAttention",
     "IntegerLayerNorm",
     "LinearCodes",
+    "LookupNeurons",
     "LoweringError",
     "MuxSkip",
     "NoSkip",
     "NormCodes",
     "OrSkip",
+    "PixelBits",
     "PixelNorm",
     "PixelScale",
     "PositionCodes",
@@ -133,6 +143,7 @@ __all__ = [
     "SumPool2d",
     "adopt_masks",
     "batch_norm_codes",
+    "latent_layers",
     "make_stream",
     "prunable_layers",
     "quadratic_transform",

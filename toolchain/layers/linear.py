@@ -26,6 +26,7 @@ from toolchain.quantizers import (
     heq,
     histogram,
     median,
+    sparse_step,
     step_of,
     straight_through,
     top_level,
@@ -43,15 +44,23 @@ class HEQLayer(PhasedModule, Prunable):
     the rule on the initial weights at first; pruned weights do not count. ``levels``: odd, 3..127, or even,
     2..64. ``rule``: a row of ``STEP_RULES``. ``steps``: a row of ``STEPS``; codes of one layer share one
     unit either way. ``zero_median``: whether an update of the step first shifts the latent weights to a
-    median of 0 (an open question of the paper). Raises InputError for bad options, a dimension below 1,
-    widths that do not fit the algebra, or more than ``ELEMENT_LIMIT`` weights, before anything is
-    allocated.
+    median of 0 (an open question of the paper). ``density``: the share of the weights that an update leaves
+    different from zero, those of largest magnitude, in place of the rule; None to equalize. Raises
+    InputError for bad options, a dimension below 1, widths that do not fit the algebra, or more than
+    ``ELEMENT_LIMIT`` weights, before anything is allocated.
     """
 
     step: Tensor
     zero_median: bool = False
 
-    def __init__(self, shape: tuple[int, ...], levels: int, rule: str, steps: str = "layer") -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        levels: int,
+        rule: str,
+        steps: str = "layer",
+        density: float | None = None,
+    ) -> None:
         super().__init__()
         check_shape(shape, type(self).__name__)
         stored = self.algebra.stored_shape(shape, type(self).__name__)
@@ -60,8 +69,11 @@ class HEQLayer(PhasedModule, Prunable):
             raise InputError(f"step rule must be one of {', '.join(STEP_RULES)}, not {rule!r}")
         if steps not in STEPS:
             raise InputError(f"steps must be one of {', '.join(STEPS)}, not {steps!r}")
+        if density is not None and (levels % 2 == 0 or steps != "layer"):
+            raise InputError(f"a density needs an odd number of levels and one step a layer, not {levels}")
         self.levels = levels
         self.rule = rule
+        self.density = density
         self.weight = nn.Parameter(torch.empty(stored))
         self._initialize(math.prod(shape[1:]))
         self.register_buffer("step", torch.ones(self.algebra.blocks if steps == "component" else ()))
@@ -92,12 +104,27 @@ class HEQLayer(PhasedModule, Prunable):
         if self.zero_median:
             self.weight.copy_(self.masked(self.weight - median(self._surviving(self.weight, self.mask))))
         if self.step.dim() == 0:
-            self.step.fill_(step_of(self._surviving(self.weight, self.mask), self.levels, self.rule))
+            self.step.fill_(self._step_of(self._surviving(self.weight, self.mask)))
+            self._make_room()
             return
         blocks = len(self.step)
         masks = [None] * blocks if self.mask is None else self.mask.chunk(blocks)
         for index, (part, mask) in enumerate(zip(self.weight.chunk(blocks), masks, strict=True)):
-            self.step[index] = step_of(self._surviving(part, mask), self.levels, self.rule)
+            self.step[index] = self._step_of(self._surviving(part, mask))
+
+    def _make_room(self) -> None:
+        """Scale sparse weights, which keep their codes, so that the step is at most 1.
+
+        Else those that are to be told apart, the largest, would all end where latent weights are clipped.
+        """
+        if self.density is not None and float(self.step) > 1:
+            self.weight.div_(self.step)
+            self.step.fill_(1.0)
+
+    def _step_of(self, weight: Tensor) -> float:
+        if self.density is not None:
+            return sparse_step(weight, self.density)
+        return step_of(weight, self.levels, self.rule)
 
     @staticmethod
     def _surviving(weight: Tensor, mask: Tensor | None) -> Tensor:
@@ -202,8 +229,9 @@ class HEQLinear(HEQLayer):
         levels: int = 3,
         rule: str = "quantile-span",
         steps: str = "layer",
+        density: float | None = None,
     ) -> None:
-        super().__init__((out_features, in_features), levels, rule, steps)
+        super().__init__((out_features, in_features), levels, rule, steps, density)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.effective_weight())
@@ -234,7 +262,7 @@ class HEQClassifier(HEQLinear):
     it changes no decision and is no part of a program.
 
     Input: (N, in) integer codes 0..``input_max``; ``input_max`` only sets the initial scale, at which
-    random codes give logits of the order of 1.
+    random codes give logits of the order of 1. ``density``: see ``HEQLayer``.
     """
 
     def __init__(
@@ -244,11 +272,13 @@ class HEQClassifier(HEQLinear):
         levels: int = 3,
         rule: str = "quantile-span",
         input_max: int = 1,
+        density: float | None = None,
     ) -> None:
         if input_max < 1:
             raise InputError(f"input_max must be at least 1, the largest code of an input, not {input_max}")
-        super().__init__(in_features, out_features, levels, rule)
-        scale = 1 / (top_level(levels) * input_max * math.sqrt(in_features))
+        super().__init__(in_features, out_features, levels, rule, density=density)
+        summed = in_features * (1 if density is None else density)
+        scale = 1 / (top_level(levels) * input_max * math.sqrt(summed))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.zeros(out_features))
 

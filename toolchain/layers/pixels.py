@@ -1,4 +1,4 @@
-"""The input encoder: raw pixels to normalized integer codes, colours to quaternions."""
+"""The input encoder: raw pixels to normalized integer codes or to bits, colours to quaternions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from runtime.errors import InputError
-from runtime.ops import Concat, Conv2d, Lookup, Requantize
+from runtime.ops import Concat, Conv2d, Lookup, Requantize, Threshold
 from runtime.weights import MAX_LEVELS, Weights
 from toolchain.layers.base import Lowered, LowerRule, Site
 
@@ -85,6 +85,35 @@ class AppendGray(nn.Module):
         return colours
 
 
+class PixelBits(nn.Module):
+    """Pixels as bits: (N, C, H, W) to (N, C * K, H, W), ``x >= t`` for each of ``K`` thresholds in turn.
+
+    A threshold of 128 costs nothing in gates, as it is the highest bit of a pixel. Raises InputError unless
+    ``thresholds`` rise within 1..255.
+    """
+
+    def __init__(self, thresholds: Sequence[int] = (128,)) -> None:
+        super().__init__()
+        found = list(thresholds)
+        if not found or found != sorted(set(found)) or found[0] < 1 or found[-1] > TOP_PIXEL:
+            raise InputError(f"thresholds of pixels must rise within 1..{TOP_PIXEL}, not {found}")
+        self.thresholds = tuple(found)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([(x >= threshold).to(x.dtype) for threshold in self.thresholds], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"thresholds={self.thresholds}"
+
+
+def lower_pixel_bits(site: Site, module: PixelBits, x: Lowered) -> Lowered:
+    """A ``Threshold`` each, and a ``Concat`` of several."""
+    value, channels = site.integers(x), site.type_of(x).channels
+    up = np.ones(channels, np.int64)
+    bits = [site.emit(Threshold(np.full((channels, 1), t), up), value) for t in module.thresholds]
+    return Lowered(bits[0] if len(bits) == 1 else site.emit(Concat(), *bits))
+
+
 class PixelScale(nn.Module):
     """Codes of ``PixelNorm`` in standard deviations, ``x / unit``: what plain float32 layers are fed."""
 
@@ -119,6 +148,7 @@ def refuse_pixel_scale(site: Site, _module: PixelScale, _x: Lowered) -> Lowered:
 
 LAYERS: dict[type[nn.Module], LowerRule] = {
     PixelNorm: lower_pixel_norm,
+    PixelBits: lower_pixel_bits,
     AppendGray: lower_append_gray,
     PixelScale: refuse_pixel_scale,
 }

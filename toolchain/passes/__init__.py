@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from runtime.ir import Program
+from toolchain.passes.dead_channels import DeadChannels
 from toolchain.passes.dead_code import DeadCode
 from toolchain.passes.fast_hamilton import FastHamilton
 from toolchain.passes.fold_negation import FoldNegation
@@ -15,7 +16,7 @@ from toolchain.passes.pool_after_threshold import PoolAfterThreshold
 
 Pass = Callable[[Program], Program]
 
-DEFAULT_PASSES: tuple[Pass, ...] = (DeadCode(), FoldNegation(), PoolAfterThreshold())
+DEFAULT_PASSES: tuple[Pass, ...] = (DeadCode(), DeadChannels(), FoldNegation(), PoolAfterThreshold())
 """What ``lower`` applies, in order: uses are counted after dead code is gone."""
 
 
@@ -28,6 +29,7 @@ def run_passes(program: Program, passes: Iterable[Pass] = DEFAULT_PASSES) -> Pro
 
 __all__ = [
     "DEFAULT_PASSES",
+    "DeadChannels",
     "DeadCode",
     "FastHamilton",
     "FoldNegation",

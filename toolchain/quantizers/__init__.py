@@ -8,6 +8,7 @@ from toolchain.quantizers.heq import (
     heq,
     histogram,
     median,
+    sparse_step,
     step_of,
     top_level,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "histogram",
     "median",
     "relaxed_activation",
+    "sparse_step",
     "step_of",
     "straight_through",
     "top_code",

@@ -117,6 +117,23 @@ def step_of(w: Tensor, levels: int, rule: str = "quantile-span") -> float:
     return 1.0
 
 
+def sparse_step(w: Tensor, density: float) -> float:
+    """The step at which the share ``density`` (0..1) of ``w`` (any shape), at least one, is not zero.
+
+    The histogram is equalized no longer: it is the weights of largest magnitude that get a code, as in
+    pruning, but which those are can change from update to update. For odd numbers of levels, whose first
+    threshold is half a step. Raises InputError for a density out of range and for weights not finite.
+    """
+    if not 0 < density <= 1:
+        raise InputError(f"the density of weights must be above 0 and at most 1, not {density}")
+    ordered = w.detach().reshape(-1).float().abs().sort().values
+    if not bool(torch.isfinite(ordered[-1])):
+        raise InputError("weights must be finite to choose a step; lower the learning rate and retrain")
+    zeros = min(round((1 - density) * len(ordered)), len(ordered) - 1)
+    below = float(ordered[zeros - 1]) if zeros else 0.0
+    return below + float(ordered[zeros]) or 1.0
+
+
 def median(w: Tensor) -> Tensor:
     """Scalar float32 median of ``w``: the mean of the two middle elements of an even number of them."""
     return quantiles(w.detach().reshape(-1), 2)[0].float()

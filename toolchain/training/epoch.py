@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from runtime.errors import GatefoldError, InputError, MissingToolError
 from toolchain.config import Recipe
-from toolchain.layers import HEQLayer, quantized_layers
+from toolchain.layers import HEQLayer, LookupNeurons, latent_layers, quantized_layers
 from toolchain.training.batches import TrainingImages
 from toolchain.training.plan import PlannedEpoch, seed_everything
 from toolchain.training.progress import Event, Progress
@@ -102,7 +102,7 @@ class Trainer:
         Afterwards every rank has the same weights and buffers, and all are finite.
         """
         phase = epoch.phase
-        layers = self.quantized()
+        layers, latent = self.quantized(), latent_layers(self.model)
         every_batch = phase.precision == "quantized" and self.recipe.step.every == "batch"
         size = min(phase.batch_size, len(self.images) // self.world.size * self.world.size)
         batches = len(self.images) // size
@@ -115,7 +115,7 @@ class Trainer:
                 self._update_steps(layers, losses[: batch + 1], epoch)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(phase, (epoch.index + batch / batches) / phase.epochs)
-            losses[batch] = self.step(pixels, labels, optimizer, layers)
+            losses[batch] = self.step(pixels, labels, optimizer, latent)
             if batch % CHECK_EVERY == CHECK_EVERY - 1:
                 self._check(losses[: batch + 1], epoch)
             self.tell(Event(phase.name, epoch.number + 1, self.recipe.epochs, batch + 1, batches))
@@ -142,7 +142,7 @@ class Trainer:
         pixels: Tensor,
         labels: Tensor,
         optimizer: torch.optim.Optimizer,
-        layers: Sequence[HEQLayer],
+        layers: Sequence[HEQLayer | LookupNeurons],
     ) -> Tensor:
         """One update of the weights; returns the loss without waiting for it."""
         compute = self.recipe.compute

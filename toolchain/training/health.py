@@ -27,10 +27,12 @@ class LayerHealth:
     """One quantized layer after an epoch: its step, and how many weights have each code, lowest first.
 
     Pruned weights do not count. With a step for each component of quaternions, ``step`` is their mean.
+    ``equalized``: whether the histogram is meant to be flat.
     """
 
     step: float
     histogram: tuple[int, ...]
+    equalized: bool = True
 
     @property
     def fullest(self) -> float:
@@ -40,6 +42,8 @@ class LayerHealth:
     @property
     def imbalance(self) -> str | None:
         """What to tell of a histogram that is far from equalized; None of a good one."""
+        if not self.equalized:
+            return None
         if len(self.histogram) == 2:
             unbalanced = (
                 "more than three quarters of the codes have one sign; step.zero_median=true balances them"
@@ -56,7 +60,9 @@ class LayerHealth:
 def layer_health(model: nn.Module) -> dict[str, LayerHealth]:
     """The state of every quantized layer of ``model``, by its path."""
     return {
-        path: LayerHealth(float(layer.step.mean()), tuple(int(n) for n in layer.histogram()))
+        path: LayerHealth(
+            float(layer.step.mean()), tuple(int(n) for n in layer.histogram()), layer.density is None
+        )
         for path, layer in quantized_layers(model).items()
     }
 
