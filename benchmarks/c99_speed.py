@@ -57,7 +57,10 @@ NETWORKS: dict[str, tuple[dict[str, int], Goals]] = {
         Goals({"x86-64-v4": 14, "x86-64-v3": 5}, {"x86-64-v4": 3.5}),
     ),
     "VGG-Small ternary x 2 bits": ({"bits": 2}, NONE),
-    "VGG-Small quinary x 2 bits": ({"bits": 2, "levels": 5}, Goals({"x86-64-v4": 3.5}, {})),
+    "VGG-Small quinary x 2 bits": (
+        {"bits": 2, "levels": 5},
+        Goals({"x86-64-v4": 3.5, "x86-64-v3": 3.5}, {}),
+    ),
 }
 
 SPARSE_GOAL = 100.0
@@ -119,13 +122,13 @@ def measure(case: str, program: Program, image: IntArray, goal: float, options: 
     samples = {spec.name: np.repeat(image, CHECKED, axis=0)}
     wanted, found = Interpreter(program).run(samples), engine.run(samples)
     mismatches = sum(int((wanted[name] != found[name]).sum()) for name in wanted)
-    one = {spec.name: np.ascontiguousarray(image)}
     fp32 = open_model(float32_twin(program).SerializeToString())
     int8 = open_model(int8_twin(program).SerializeToString())
+    # each contender in the type of its own interface
     floats, octets = {spec.name: image.astype(np.float32)}, {spec.name: image.astype(np.uint8)}
     times = alternate(
         {
-            "c99": lambda: engine.run(one),
+            "c99": lambda: engine.run(octets),
             "fp32": lambda: fp32.run(None, floats),
             "int8": lambda: int8.run(None, octets),
         },

@@ -61,12 +61,15 @@ class ExecutorRow:
             return why
         return None
 
-    def load(self) -> type[Executor]:
-        """The executor's class. Raises MissingToolError when something is not installed."""
+    def load(self, name: str) -> type[Executor]:
+        """The class of the executor, whose ``name`` in the table is what a user knows it by.
+
+        Raises MissingToolError when something is not installed.
+        """
         if why := self.missing():
-            raise MissingToolError(f"executor {self.target.rsplit(':', 1)[1]} {why}")
-        module, name = self.target.split(":")
-        loaded: type[Executor] = getattr(importlib.import_module(module), name)
+            raise MissingToolError(f"executor {name} {why}")
+        module, class_name = self.target.split(":")
+        loaded: type[Executor] = getattr(importlib.import_module(module), class_name)
         return loaded
 
 
@@ -121,7 +124,7 @@ class Session:
             raise InputError(f"executor must be one of {', '.join(rows)}, not {executor!r}")
         self.program = program
         self.executor = executor
-        self._engine = rows[executor].load()(program, **options)
+        self._engine = rows[executor].load(executor)(program, **options)
 
     @property
     def engine(self) -> Executor:

@@ -4,6 +4,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 
+# Tests run beside each other, one to a core. Where libraries start a thread per core in each, threads spend
+# their time waiting for one another. They read this as they load, so it comes before any of them.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -19,7 +19,7 @@ FINISHED = ["checkpoint.pt", "metrics.jsonl", "model.pt", "recipe.json", "result
 GATEFOLD = "from toolchain.cli import main; main()"
 
 STOP = """
-import json, os, resource, signal, sys
+import importlib, json, os, resource, signal, sys
 import torch._dynamo  # as an optimizer does
 from toolchain.cli import main
 from toolchain.data import load
@@ -50,6 +50,8 @@ main(sys.argv[2:])
 
 STOP_EACH = f"""{STOP}
 load("digits")
+for name in json.loads(sys.argv[2]):
+    importlib.import_module(name)
 for stop, log, arguments in json.loads(sys.argv[1]):
     child = os.fork()
     if not child:
@@ -84,13 +86,17 @@ def gatefold(*arguments: object, **environment: str) -> subprocess.CompletedProc
     return python("-c", GATEFOLD, *arguments, **environment)
 
 
-def stop_each(jobs: Sequence[tuple[Stop, Path, Sequence[object]]]) -> list[int]:
+def stop_each(
+    jobs: Sequence[tuple[Stop, Path, Sequence[object]]], modules: Sequence[str] = ()
+) -> list[int]:
     """Run the command line once for every job (stop, log, arguments), stopped there; the exit codes.
 
-    All are forks of one process, as loading torch takes longer than they do.
+    All are forks of one process, as loading torch, and the ``modules`` that they need besides, takes longer
+    than they do.
     """
     plain = [(stop, str(log), list(map(str, arguments))) for stop, log, arguments in jobs]
-    return [int(code) for code in python("-c", STOP_EACH, json.dumps(plain)).stdout.split()]
+    done = python("-c", STOP_EACH, json.dumps(plain), json.dumps(modules))
+    return [int(code) for code in done.stdout.split()]
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:

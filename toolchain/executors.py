@@ -29,9 +29,9 @@ def chosen(names: str) -> dict[str, ExecutorRow]:
     return {name: rows[name] for name in picked}
 
 
-def tuning_of(row: ExecutorRow) -> frozenset[str]:
-    """Which options of ``TUNING`` an executor has. Raises MissingToolError."""
-    return frozenset(inspect.signature(row.load()).parameters) & frozenset(TUNING)
+def tuning_of(name: str, row: ExecutorRow) -> frozenset[str]:
+    """Which options of ``TUNING`` the executor of that name has. Raises MissingToolError."""
+    return frozenset(inspect.signature(row.load(name)).parameters) & frozenset(TUNING)
 
 
 def open_tuned(
@@ -53,11 +53,11 @@ def open_tuned(
 def check_tuning(rows: Mapping[str, ExecutorRow], options: Mapping[str, Any]) -> None:
     """Raise InputError for an option that none of ``rows`` has."""
     for option in options:
-        if not any(option in tuning_of(row) for row in rows.values() if not row.missing()):
+        if not any(option in tuning_of(name, row) for name, row in rows.items() if not row.missing()):
             having = [
                 name
                 for name, row in exporters.executors().items()
-                if not row.missing() and option in tuning_of(row)
+                if not row.missing() and option in tuning_of(name, row)
             ]
             raise InputError(
                 f"--{option} is for {', '.join(having) or 'no executor'}, not for {', '.join(rows)}; "

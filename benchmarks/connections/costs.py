@@ -41,8 +41,8 @@ class Area:
 class Cost:
     """``one_position``: circuits that compute one position of a layer at a time. ``parallel``: all at once.
 
-    ``flash_bytes``: constants and code; the parameters alone of float32 networks, whose ``ram_bytes`` are
-    None.
+    ``flash_bytes``, ``ram_bytes``: of the C for a Cortex-M4, estimated; of float32 networks the parameters
+    alone, and None.
     """
 
     flash_bytes: int

@@ -13,7 +13,7 @@ from exporters.c99.constants import Constants, literal
 from exporters.c99.emit import emit_step, scratch_type
 from exporters.c99.folder import folder_files
 from exporters.c99.forms import Form, c_type
-from exporters.c99.names import comment, identifier, parameters
+from exporters.c99.names import comment, parameters, program_prefix
 from exporters.c99.plan import KERNELS, Plan, Step, plan_program
 from exporters.c99.targets import DEFAULT, Target, find_target
 from exporters.emitter import Emitter
@@ -95,7 +95,7 @@ def generate(
     chosen = find_target(target) if isinstance(target, str) else target
     if kernel != "auto" and kernel not in KERNELS:
         raise InputError(f"kernel must be one of auto, {', '.join(KERNELS)}, not {kernel!r:.80}")
-    prefix = identifier(name if name is not None else program.name)
+    prefix = program_prefix(name if name is not None else program.name)
     plan = plan_program(program, chosen, kernel)
     inputs, outputs = _ports(plan.program, prefix)
     held = plan.arena_bytes + sum(p.type.size * p.dtype.itemsize for p in (*inputs, *outputs))
@@ -269,7 +269,7 @@ def _weights_header(prefix: str, target: Target, sizes: Mapping[str, int], const
 
 
 def _weights(prefix: str, constants: Constants) -> str:
-    lines = [f'#include "{prefix}_weights.h"', "", *constants.definitions()]
+    lines = ["#define GF_TYPES_ONLY", f'#include "{prefix}_weights.h"', "", *constants.definitions()]
     return "\n".join(lines) + "\n"
 
 

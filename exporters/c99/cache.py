@@ -139,10 +139,11 @@ class Cache:
                 path.unlink(missing_ok=True)
 
 
-def open_cache() -> Cache:
-    """The user's cache; where it is another's or cannot be written, a folder of this process alone."""
+def open_cache(name: str = "c99") -> Cache:
+    """The user's cache of that name; where it is another's or cannot be written, a folder of this process
+    alone."""
     try:
-        shared = Cache(cache_folder() / "c99")
+        shared = Cache(cache_folder() / name)
     except RuntimeError:  # nobody's home
         return Cache(_process_folder())
     return shared if _usable(shared.folder) else Cache(_process_folder())

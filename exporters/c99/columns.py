@@ -86,8 +86,8 @@ def _emit(site: Site, layer: Layer, bits: int, units: int) -> None:
             "pool": int(layer.pooled),
             "capacity": layer.taps * layer.image.channels,
             "weights": weights,
-            "limits": constants.add("lane_limits", "gf_unit", bit_rows(lanes, unit)),
-            "falling": constants.add("lane_falling", "gf_unit", falling),
+            "limits": constants.add("lanelimits", "gf_unit", bit_rows(lanes, unit)),
+            "falling": constants.add("lanefalling", "gf_unit", falling),
         },
     )
     scratch = f"{site.scratch['lists']}, {site.scratch['counters']}, {site.scratch['coded']}"

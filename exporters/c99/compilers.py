@@ -45,6 +45,9 @@ PROBE_TIMEOUT = 60.0
 
 LOG = "compile.log"
 
+ZIG = (sys.executable, "-P", "-m", "ziglang")
+"""The command of the package ``ziglang``; no file of the folder where it runs is taken for a module."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
@@ -109,7 +112,7 @@ def _find(override: str, path: str) -> Compiler:
 def _zig_command() -> Iterator[Command]:
     """``zig cc`` of the package ``ziglang``, if it is installed."""
     if importlib.util.find_spec("ziglang") is not None:
-        yield (sys.executable, "-P", "-m", "ziglang", "cc")
+        yield (*ZIG, "cc")
 
 
 def identify(command: Command) -> Compiler | None:
@@ -200,21 +203,36 @@ def compile_files(
     """
     sources = sorted(path for path in files if path.endswith(".c"))
     doing = f"compiling {Path(sources[0]).stem if sources else 'nothing'} {what} with {compiler.name}"
-    with _workplace(doing) as folder:
+    with workplace(doing) as folder:
         for path, content in files.items():
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         result = folder / "result.bin"
         command = (*compiler.command, *flags, "-o", result.name, *sources, *libraries)
-        outcome = run_command(command, folder, doing, timeout, _zig_caches(compiler, folder), LOG)
-        if outcome.code or not result.is_file():
-            raise GatefoldError(f"{doing} failed: {first_error(outcome)}")
+        run_compiler(command, result, doing, timeout, _zig_caches(compiler, folder))
         return result.read_bytes()
 
 
+def run_compiler(
+    command: Sequence[str],
+    result: Path,
+    doing: str,
+    timeout: float = TIMEOUT,
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command of a compiler that makes the file ``result``, in the folder of that.
+
+    ``doing``: what is said of it. ``settings``: added to the environment. Raises GatefoldError with the
+    first error, or where it takes longer than ``timeout`` seconds.
+    """
+    outcome = run_command(command, result.parent, doing, timeout, settings, LOG)
+    if outcome.code or not result.is_file():
+        raise GatefoldError(f"{doing} failed: {first_error(outcome)}")
+
+
 @contextmanager
-def _workplace(doing: str) -> Iterator[Path]:
+def workplace(doing: str) -> Iterator[Path]:
     """A folder of this process alone, which is named in every error and kept for it."""
     folder: Path | None = None
     try:

@@ -21,7 +21,12 @@ class Constants:
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
     def add(self, hint: str, c_type: str, array: np.ndarray) -> str:
-        """The name of a constant of that C type with the elements of ``array`` in row-major order."""
+        """The name of a constant of that C type with the elements of ``array`` in row-major order.
+
+        ``hint``: letters alone. A prefix may hold underscores, so what follows its own must not: else
+        ``limits`` of a program ``a_lane`` and ``lane_limits`` of ``a`` were one symbol.
+        """
+        assert hint.isalpha(), hint
         flat = np.ascontiguousarray(array).reshape(-1)
         key = (f"{c_type} {flat.dtype.str}", flat.tobytes())
         if key not in self._known:
@@ -29,7 +34,7 @@ class Constants:
             number = 1
             while name in self._arrays:
                 number += 1
-                name = f"{self.prefix}_{hint}_{number}"
+                name = f"{self.prefix}_{hint}{number}"
             self._arrays[name] = (c_type, flat)
             self._known[key] = name
         return self._known[key]
@@ -89,12 +94,9 @@ def literal(value: int) -> str:
 
 def number_lines(flat: np.ndarray) -> list[str]:
     """The elements as lines of at most ``WIDTH`` characters; hexadecimal for words."""
-    words = flat.dtype.kind == "u" and flat.dtype.itemsize >= 4
-    if words:
-        suffix = "u" if flat.dtype.itemsize == 4 else "ull"
-        digits = 2 * flat.dtype.itemsize
-        items = [f"0x{value:0{digits}x}{suffix}" for value in flat.tolist()]
-    elif flat.dtype == np.uint8:
+    if flat.dtype.kind == "u" and flat.dtype.itemsize >= 4:
+        return _word_lines(flat)
+    if flat.dtype == np.uint8:
         items = [str(value) for value in flat.tolist()]
     else:
         items = [literal(value) for value in flat.tolist()]
@@ -106,3 +108,13 @@ def number_lines(flat: np.ndarray) -> list[str]:
         else:
             line = f"{line}, {item}" if line else item
     return [*lines, f"    {line}"]
+
+
+def _word_lines(flat: np.ndarray) -> list[str]:
+    """Hexadecimal words, all equally long: large networks have a million."""
+    digits, suffix = 2 * flat.dtype.itemsize, "u" if flat.dtype.itemsize == 4 else "ull"
+    text = flat.astype(flat.dtype.newbyteorder(">")).tobytes().hex()
+    items = [f"0x{text[at : at + digits]}{suffix}" for at in range(0, len(text), digits)]
+    many = (WIDTH + 2) // (len(items[0]) + 2)
+    lines = [", ".join(items[at : at + many]) for at in range(0, len(items), many)]
+    return [*(f"    {line}," for line in lines[:-1]), f"    {lines[-1]}"]

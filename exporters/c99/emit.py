@@ -28,6 +28,9 @@ SCRATCH_TYPES = {
     "patches": "gf_word",
     "coded": "gf_word",
     "weights": "int8_t",
+    "indices": "uint8_t",
+    "plain": "uint8_t",
+    "totals": "int16_t",
 }
 """C types of scratch by name; ``sums`` and ``rows`` depend on the layer."""
 

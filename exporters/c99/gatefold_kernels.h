@@ -92,6 +92,9 @@ typedef gf_unit gf_lane_at;
 #define GF_LOAD_FLASH(unit) (*(gf_lane_at GF_FLASH *)(unit))
 #define GF_STORE(unit, lane) (*(gf_lane_at *)(unit) = (lane))
 
+/* NAME_weights.c defines GF_TYPES_ONLY: constants need the types above, and compilers the time for the rest. */
+#ifndef GF_TYPES_ONLY
+
 /* What every kernel does: shifts that round down, popcounts, single bits. */
 
 GF_INLINE int32_t gf_shift_right(int32_t value, unsigned shift)
@@ -191,15 +194,30 @@ GF_INLINE void gf_join_eight(uint8_t *codes, unsigned bits, unsigned p)
 #if defined(__SSE2__) && GF_UNIT_BITS == 8
 #include <emmintrin.h>
 /* Sixteen codes at a time: bit p is moved to the top of its byte, where one instruction collects it. */
-#define GF_PACK_SIXTEEN                                                                                    \
-    for (; at + 16 <= size; at += 16, out += 2) {                                                          \
-        const __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)(in + at));                   \
-        const int bits = _mm_movemask_epi8(_mm_sll_epi16(codes, _mm_cvtsi32_si128(7 - (int)p)));           \
-        out[0] = (gf_unit)bits;                                                                            \
-        out[1] = (gf_unit)(bits >> 8);                                                                     \
+#define GF_PACK_SIXTEEN(in, out, at, size)                                                                 \
+    for (; (at) + 16 <= (size); (at) += 16, (out) += 2) {                                                  \
+        const __m128i some = _mm_loadu_si128((const __m128i *)(const void *)((in) + (at)));                \
+        const int bits = _mm_movemask_epi8(_mm_sll_epi16(some, _mm_cvtsi32_si128(7 - (int)p)));            \
+        (out)[0] = (gf_unit)bits;                                                                          \
+        (out)[1] = (gf_unit)(bits >> 8);                                                                   \
+    }
+/* And back: the byte of each lane's bit is spread, and the bit compared. */
+#define GF_UNPACK_SIXTEEN(in, out, at, size)                                                               \
+    for (; (at) + 16 <= (size); (at) += 16) {                                                              \
+        const __m128i places = _mm_set1_epi64x(INT64_C(-0x7fbfdfeff7fbfdff)); /* bits 1, 2, 4, .. 128 */   \
+        __m128i codes = _mm_setzero_si128();                                                               \
+        for (unsigned p = 0; p < planes; p++) {                                                            \
+            const gf_unit *two = (in) + p * units + (at) / 8;                                              \
+            __m128i bits = _mm_cvtsi32_si128(two[0] | two[1] << 8);                                        \
+            bits = _mm_shufflelo_epi16(_mm_unpacklo_epi8(bits, bits), 0x50);                               \
+            bits = _mm_cmpeq_epi8(_mm_and_si128(_mm_shuffle_epi32(bits, 0x50), places), places);           \
+            codes = _mm_or_si128(codes, _mm_and_si128(bits, _mm_set1_epi8((char)(1u << p))));              \
+        }                                                                                                  \
+        _mm_storeu_si128((__m128i *)(void *)((out) + (at)), codes);                                        \
     }
 #else
-#define GF_PACK_SIXTEEN
+#define GF_PACK_SIXTEEN(in, out, at, size)
+#define GF_UNPACK_SIXTEEN(in, out, at, size)
 #endif
 
 GF_KERNEL void gf_lanes_of_bytes(const uint8_t *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)
@@ -207,7 +225,7 @@ GF_KERNEL void gf_lanes_of_bytes(const uint8_t *in, gf_unit *out, unsigned chann
     for (unsigned c = 0; c < channels; c++, in += size)
         for (unsigned p = 0; p < planes; p++) {
             size_t at = 0;
-            GF_PACK_SIXTEEN
+            GF_PACK_SIXTEEN(in, out, at, size)
             while (at < size) {
                 const size_t end = size - at < GF_UNIT_BITS ? size : at + GF_UNIT_BITS;
                 gf_unit unit = 0;
@@ -235,8 +253,10 @@ GF_KERNEL void gf_words_of_bytes(const uint8_t *in, gf_word *out, unsigned chann
 GF_KERNEL void gf_bytes_of_lanes(const gf_unit *in, uint8_t *out, unsigned channels, unsigned planes, size_t size)
 {
     const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
-    for (unsigned c = 0; c < channels; c++, in += units * planes, out += size)
-        for (size_t at = 0; at < size; at += 8) {
+    for (unsigned c = 0; c < channels; c++, in += units * planes, out += size) {
+        size_t at = 0;
+        GF_UNPACK_SIXTEEN(in, out, at, size)
+        for (; at < size; at += 8) {
             const unsigned some = size - at < 8 ? (unsigned)(size - at) : 8;
             uint8_t codes[8] = {0};
             for (unsigned p = 0; p < planes; p++)
@@ -248,6 +268,7 @@ GF_KERNEL void gf_bytes_of_lanes(const gf_unit *in, uint8_t *out, unsigned chann
                 for (unsigned i = 0; i < some; i++)
                     out[at + i] = codes[i];
         }
+    }
 }
 
 GF_KERNEL void gf_bytes_of_words(const gf_word *in, uint8_t *out, unsigned channels, unsigned planes, size_t size)
@@ -332,6 +353,15 @@ GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned chann
         GF_ADD3(eights, carry, gf_left, gf_right);                                                         \
     } while (0)
 
+/* Eight rows into the three lowest planes. */
+#define GF_ADD8(carry, row, i)                                                                             \
+    do {                                                                                                   \
+        gf_lane gf_left, gf_right;                                                                         \
+        GF_ADD4(ones, twos, gf_left, row, i);                                                              \
+        GF_ADD4(ones, twos, gf_right, row, (i) + 4);                                                       \
+        GF_ADD3(fours, carry, gf_left, gf_right);                                                          \
+    } while (0)
+
 #if GF_VECTOR_BITS >= 128
 /* Vectors: 32 rows for one carry. */
 #define GF_ADD_MANY(row)                                                                                   \
@@ -388,9 +418,50 @@ GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned chann
 
 #define GF_ROW_RAM(i) GF_LOAD(base + list[i] * scale)
 #define GF_ROW_ROM(i) GF_LOAD_FLASH(base + list[i] * scale)
+GF_DEFINE_ADD_ROWS(gf_add_columns, ROM, GF_FLASH, const)
+
+#if GF_VECTOR_BITS >= 128
+/* From row 8 - n on: ones in the first n rows of eight. */
+#define GF_ONES UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX
+static const uint64_t gf_first_rows[GF_VECTOR_BITS / 4] = {
+    GF_ONES, GF_ONES,
+#if GF_VECTOR_BITS >= 256
+    GF_ONES, GF_ONES,
+#endif
+#if GF_VECTOR_BITS >= 512
+    GF_ONES, GF_ONES, GF_ONES, GF_ONES,
+#endif
+};
+#define GF_ROW_KEPT(i) (GF_ROW_RAM(i) & GF_LOAD(kept + (i) * GF_LANE_UNITS))
+
+/* Adds the rows `base + list[i] * scale`, `count` of them: no branch on how many are left for the last eight, to
+   which the list goes on with entries that are not added. */
+GF_INLINE void gf_add_rows(gf_lane_at *c, unsigned bits, const gf_unit *base, size_t scale, const uint16_t *list,
+                           size_t count)
+{
+    gf_lane ones = c[0], twos = c[1], fours = c[2], carry;
+    const gf_unit *kept;
+    if (count >= 64) {
+        gf_lane eights = c[3];
+        GF_ADD_MANY(GF_ROW_RAM)
+        c[3] = eights;
+    }
+    for (; count >= 8; count -= 8, list += 8) {
+        GF_ADD8(carry, GF_ROW_RAM, 0);
+        GF_CARRY(c, bits, 3, carry)
+    }
+    kept = (const gf_unit *)(const void *)gf_first_rows + (8 - count) * GF_LANE_UNITS;
+    GF_ADD8(carry, GF_ROW_KEPT, 0);
+    GF_CARRY(c, bits, 3, carry)
+    c[0] = ones;
+    c[1] = twos;
+    c[2] = fours;
+}
+#define gf_add_listed gf_add_rows
+#else
 GF_DEFINE_ADD_ROWS(gf_add_rows, RAM, const, const)
 GF_DEFINE_ADD_ROWS(gf_add_listed, RAM, const, GF_FLASH)
-GF_DEFINE_ADD_ROWS(gf_add_columns, ROM, GF_FLASH, const)
+#endif
 
 GF_INLINE void gf_negate(gf_lane_at *c, unsigned bits)
 {
@@ -536,37 +607,6 @@ typedef gf_unit gf_chunk;
 GF_DEFINE_CHUNK(gf_chunk_of, const)
 GF_DEFINE_CHUNK(gf_chunk_of_flash, GF_FLASH)
 
-/* Vectors of 64-bit integers, each shifted with what follows it eight units on: bytes in rising order only. */
-#if GF_VECTOR_BITS >= 128 && GF_UNIT_BITS == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define GF_WIDE (GF_VECTOR_BITS / 8u)
-typedef uint64_t gf_wide __attribute__((vector_size(GF_VECTOR_BITS / 8)));
-typedef uint64_t gf_wide_at __attribute__((vector_size(GF_VECTOR_BITS / 8), aligned(1), may_alias));
-#define GF_WIDE_AT(units) (*(const gf_wide_at *)(units))
-#define GF_MOVE_WIDE                                                                                       \
-    for (; u + GF_WIDE <= row && first + (long)(u + GF_WIDE + 8) <= units; u += GF_WIDE) {                 \
-        const gf_unit *at = source + (first + (long)u);                                                    \
-        gf_wide low = GF_WIDE_AT(at), high = GF_WIDE_AT(at + 8);                                           \
-        if (mask) {                                                                                        \
-            low &= GF_WIDE_AT(mask + (first + (long)u));                                                   \
-            high &= GF_WIDE_AT(mask + (first + (long)u) + 8);                                              \
-        }                                                                                                  \
-        *(gf_wide_at *)(out + u) = shift ? low >> shift | high << (64 - shift) : low;                      \
-    }
-/* What lies wholly before or behind the image, in loops that vectors fill. */
-#define GF_CLEAR_BEFORE                                                                                    \
-    for (; u < row && first + (long)u < -1; u++)                                                           \
-        out[u] = 0;
-#define GF_CLEAR_BEHIND                                                                                    \
-    for (; u < row && first + (long)u < units; u++)                                                        \
-        out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);                               \
-    for (; u < row; u++)                                                                                   \
-        out[u] = 0;
-#else
-#define GF_MOVE_WIDE
-#define GF_CLEAR_BEFORE
-#define GF_CLEAR_BEHIND
-#endif
-
 /* Unit `u` of an image row moved down by `shift` lanes; 0 outside. */
 GF_INLINE gf_unit gf_moved_unit(const gf_unit *source, gf_unit GF_FLASH *mask, long u, long units, unsigned shift)
 {
@@ -583,10 +623,8 @@ GF_INLINE void gf_move_row(const gf_unit *source, gf_unit GF_FLASH *mask, long f
                            gf_unit *out, unsigned row)
 {
     unsigned u = 0;
-    GF_CLEAR_BEFORE
     for (; u < row && first + (long)u < 0; u++)
         out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);
-    GF_MOVE_WIDE
     /* whole chunks, with the unit behind each inside the image */
     for (; u + GF_CHUNK <= row && first + (long)(u + GF_CHUNK) < units; u += GF_CHUNK) {
         const gf_unit *at = source + (first + (long)u);
@@ -599,78 +637,152 @@ GF_INLINE void gf_move_row(const gf_unit *source, gf_unit GF_FLASH *mask, long f
         for (unsigned i = 0; i < GF_CHUNK; i++)
             out[u + i] = (gf_unit)(chunk >> (i * GF_UNIT_BITS % (8 * sizeof chunk)));
     }
-    GF_CLEAR_BEHIND
     for (; u < row; u++)
         out[u] = gf_moved_unit(source, mask, first + (long)u, units, shift);
 }
 
+/* Vectors of 64-bit integers, each shifted with what follows it eight units on: bytes in rising order only. */
+#if GF_VECTOR_BITS >= 128 && GF_UNIT_BITS == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define GF_MOVES_WIDE 1
+#define GF_WIDE (GF_VECTOR_BITS / 8u)
+typedef uint64_t gf_wide __attribute__((vector_size(GF_VECTOR_BITS / 8)));
+typedef uint64_t gf_wide_at __attribute__((vector_size(GF_VECTOR_BITS / 8), aligned(1), may_alias));
+#define GF_WIDE_AT(units) (*(const gf_wide_at *)(units))
+
+/* One vector of a row of the table for `count` channels, `stride` units of the image apart: what is kept of the
+   image lies alike for all of them. `first`: unit of a channel that it starts from. May read other channels. */
+GF_INLINE void gf_move_column(const gf_unit *source, size_t stride, gf_unit GF_FLASH *mask, long first, long units,
+                              unsigned shift, gf_unit *out, unsigned row, unsigned count)
+{
+    gf_unit kept[GF_WIDE + 8];
+    gf_wide low, high;
+    for (unsigned i = 0; i < GF_WIDE + 8; i++) {
+        const long u = first + (long)i;
+        kept[i] = u < 0 || u >= units ? 0 : mask ? mask[u] : 255;
+    }
+    low = GF_WIDE_AT(kept);
+    high = GF_WIDE_AT(kept + 8);
+    source += first;
+    if (shift)
+        for (; count--; source += stride, out += row)
+            *(gf_wide_at *)out = (GF_WIDE_AT(source) & low) >> shift | (GF_WIDE_AT(source + 8) & high) << (64 - shift);
+    else
+        for (; count--; source += stride, out += row)
+            *(gf_wide_at *)out = GF_WIDE_AT(source) & low;
+}
+#else
+#define GF_MOVES_WIDE 0
+#endif
+
+/* Rows of one move of one plane, for all channels; the last vector of a row may overlap the one before. */
+GF_INLINE void gf_move_plane(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit GF_FLASH *mask, long first,
+                             unsigned shift, gf_unit *table)
+{
+    const unsigned row = layer->row, units = layer->units, channels = layer->channels;
+    const size_t stride = (size_t)layer->planes * units;
+    unsigned c = 0;
+#if GF_MOVES_WIDE
+    /* channels whose row starts and ends inside the image's memory */
+    unsigned start = 0, end = channels;
+    while (start < end && (long)(start * stride) + first < 0)
+        start++;
+    while (end > start && (channels - end) * stride + units < (size_t)(first + (long)row + 8))
+        end--;
+    for (; c < start; c++)
+        gf_move_row(in + c * stride, mask, first, units, shift, table + (size_t)c * row, row);
+    if (c < end) {
+        for (unsigned u = 0; u < row; u += GF_WIDE) {
+            const unsigned at = u + GF_WIDE <= row ? u : row - GF_WIDE;
+            gf_move_column(in + c * stride, stride, mask, first + (long)at, units, shift,
+                           table + (size_t)c * row + at, row, end - c);
+        }
+        c = end;
+    }
+#endif
+    for (; c < channels; c++)
+        if (mask)
+            gf_move_row(in + c * stride, mask, first, units, shift, table + (size_t)c * row, row);
+        else
+            gf_move_row(in + c * stride, NULL, first, units, shift, table + (size_t)c * row, row);
+}
+
 GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *table, unsigned tile)
 {
-    const unsigned rows = layer->channels, row = layer->row, units = layer->units, planes = layer->planes;
-    for (unsigned m = 0; m < layer->moves; m++) {
-        gf_unit GF_FLASH *mask = layer->move[m].mask;
-        const unsigned shift = layer->move[m].shift;
-        const long first = (long)layer->move[m].first + (long)tile * layer->step;
-        for (unsigned p = 0; p < planes; p++)
-            for (unsigned c = 0; c < rows; c++, table += row) {
-                const gf_unit *source = in + ((size_t)c * planes + p) * units;
-                if (mask)
-                    gf_move_row(source, mask, first, units, shift, table, row);
-                else
-                    gf_move_row(source, NULL, first, units, shift, table, row);
-            }
+    const size_t rows = (size_t)layer->channels * layer->row;
+    for (unsigned p = 0; p < layer->planes; p++) {
+        for (unsigned m = 0; m < layer->moves; m++, table += rows) {
+            gf_unit GF_FLASH *mask = layer->move[m].mask;
+            const unsigned shift = layer->move[m].shift;
+            const long first = (long)layer->move[m].first + (long)tile * layer->step;
+            gf_move_plane(layer, in + (size_t)p * layer->units, mask, first, shift, table);
+        }
     }
 }
 
-/* Magnitude bits of a weight: levels go up to 127. */
+/* Magnitude bits of a weight: levels go up to 127. Bits of a sum. */
 #define GF_MAX_MAGNITUDES 6
+#define GF_MAX_BITS 30
 
-/* Sums of one output over one tile: for every gf_lane of it, `bits` planes. `listed`: the output's own lists, or
-   NULL where they are made of its weights, in `list`. Lists stand in the order [magnitude][+, -]. */
-GF_KERNEL void gf_lanes_sum(gf_lanes_layer GF_FLASH *layer, unsigned output, const gf_unit *table, uint16_t *list,
-                            uint16_t GF_FLASH *listed, gf_lane_at *counters)
+/* Counters of one gf_lane: vectors have an array of their own, which compilers keep in registers. */
+#if GF_VECTOR_BITS >= 128
+#define GF_COUNTERS(scratch)                                                                               \
+    gf_lane_at counters[GF_MAX_BITS];                                                                      \
+    (void)(scratch)
+#else
+#define GF_COUNTERS(scratch) gf_lane_at *const counters = (scratch)
+#endif
+
+/* Where each list of one output's rows starts, in the order [magnitude][+, -], and where the last ends. Lists that
+   are not stored are made of the weights, in `list`. */
+GF_INLINE void gf_lanes_lists(gf_lanes_layer GF_FLASH *layer, unsigned output, uint16_t *list, uint16_t *starts)
 {
-    const unsigned bits = layer->bits, planes = layer->planes, magnitudes = layer->magnitudes;
-    const unsigned channels = layer->channels, row = layer->row, blocks = layer->tile / GF_LANE_UNITS;
-    const size_t plane_units = (size_t)channels * row, bytes = (channels + 7u) / 8u;
-    const gf_lane none = {0};
-    uint16_t starts[2 * GF_MAX_MAGNITUDES + 1];
+    const unsigned lists = 2u * layer->magnitudes, channels = layer->channels;
     starts[0] = 0;
     if (layer->weights) {
-        uint8_t GF_FLASH *weights = layer->weights + (size_t)output * magnitudes * 2 * layer->taps * bytes;
+        const size_t bytes = (channels + 7u) / 8u;
+        uint8_t GF_FLASH *weights = layer->weights + (size_t)output * lists * layer->taps * bytes;
         uint16_t *end = list;
-        for (unsigned k = 0; k < 2 * magnitudes; k++) {
+        for (unsigned k = 0; k < lists; k++) {
             for (unsigned t = 0; t < layer->taps; t++, weights += bytes)
-                end = gf_list(end, weights, channels, layer->tap[t], row);
+                end = gf_list(end, weights, channels, layer->tap[t], layer->row);
             starts[k + 1] = (uint16_t)(end - list);
         }
+#if GF_VECTOR_BITS >= 128
+        *(gf_eight_at *)end = (gf_eight){0};
+#endif
     } else
-        for (unsigned k = 0; k < 2 * magnitudes; k++)
-            starts[k + 1] = (uint16_t)(starts[k] + layer->counts[(size_t)output * magnitudes * 2 + k]);
+        for (unsigned k = 0; k < lists; k++)
+            starts[k + 1] = (uint16_t)(starts[k] + layer->counts[(size_t)output * lists + k]);
+}
+
+/* Sums of one output over one gf_lane, which `table` starts at: `bits` planes. `listed`: the output's own lists,
+   where they are stored, else they are in `list`. */
+GF_INLINE void gf_lanes_block(gf_lanes_layer GF_FLASH *layer, const gf_unit *table, const uint16_t *starts,
+                              const uint16_t *list, uint16_t GF_FLASH *listed, gf_lane_at *counters)
+{
+    const unsigned bits = layer->bits, planes = layer->planes, magnitudes = layer->magnitudes;
+    const size_t plane_units = (size_t)layer->moves * layer->channels * layer->row;
+    const gf_lane none = {0};
     /* -1: what is added to it and inverted is subtracted from 0 */
-    for (unsigned i = 0; i < blocks * bits; i++)
+    for (unsigned i = 0; i < bits; i++)
         counters[i] = ~none;
     for (unsigned weight = planes + magnitudes - 1; weight--;) {
-        if (weight != planes + magnitudes - 2)
-            for (unsigned block = 0; block < blocks; block++) {
-                gf_double(counters + block * bits, bits);
-                gf_negate(counters + block * bits, bits);
-            }
+        if (weight != planes + magnitudes - 2) {
+            gf_double(counters, bits);
+            gf_negate(counters, bits);
+        }
         for (unsigned sign = 2; sign--;) {
             for (unsigned m = 0; m < magnitudes; m++) {
-                const gf_unit *base;
                 const unsigned first = starts[2 * m + sign], count = starts[2 * m + sign + 1] - first;
                 if (weight < m || weight - m >= planes)
                     continue;
-                base = table + (weight - m) * plane_units;
-                for (unsigned block = 0; block < blocks; block++, base += GF_LANE_UNITS)
-                    if (layer->weights)
-                        gf_add_rows(counters + block * bits, bits, base, 1, list + first, count);
-                    else
-                        gf_add_listed(counters + block * bits, bits, base, 1, listed + first, count);
+                if (layer->weights)
+                    gf_add_rows(counters, bits, table + (weight - m) * plane_units, 1, list + first, count);
+                else
+                    gf_add_listed(counters, bits, table + (weight - m) * plane_units, 1, listed + first, count);
             }
-            for (unsigned block = 0; sign && block < blocks; block++)
-                gf_negate(counters + block * bits, bits);
+            if (sign)
+                gf_negate(counters, bits);
         }
     }
 }
@@ -682,9 +794,17 @@ GF_INLINE gf_lane gf_reached(const gf_lane_at *c, unsigned bits, uint32_t limit)
     gf_lane reached = ~none;
     if (limit >> bits) /* beyond every sum */
         return none;
-    for (unsigned i = 0; i + 1 < bits; i++)
-        reached = (limit >> i) & 1u ? (gf_lane)(c[i] & reached) : (gf_lane)(c[i] | reached);
-    return (limit >> (bits - 1)) & 1u ? (gf_lane)(~c[bits - 1] & reached) : (gf_lane)(~c[bits - 1] | reached);
+    for (unsigned i = 0; i < bits; i++) {
+        const gf_lane bit = i + 1 < bits ? (gf_lane)c[i] : (gf_lane)~c[i];
+#if GF_VECTOR_BITS >= 128
+        /* no branch: limits differ from output to output */
+        const gf_lane zero = none + (gf_unit)(((limit >> i) & 1u) - 1u);
+        reached = (bit & (reached | zero)) | (reached & zero);
+#else
+        reached = (limit >> i) & 1u ? (gf_lane)(bit & reached) : (gf_lane)(bit | reached);
+#endif
+    }
+    return reached;
 }
 
 /* Adds level `k`, counted from 0, to codes: bit j of a count of ordered levels is the parity of every 2 ** j-th. */
@@ -701,10 +821,9 @@ GF_INLINE void gf_lanes_codes(gf_lanes_layer GF_FLASH *layer, unsigned output, c
     for (unsigned j = 0; j < GF_MAX_CODES; j++)
         codes[j] = none;
     for (unsigned k = 0; k < layer->levels; k++) {
-        gf_lane reached = gf_reached(counters, layer->bits, layer->limits[(size_t)output * layer->levels + k]);
-        if (layer->falling[output])
-            reached = ~reached;
-        gf_count_level(codes, layer->codes, k, reached);
+        const uint32_t limit = layer->limits[(size_t)output * layer->levels + k];
+        const gf_lane reached = gf_reached(counters, layer->bits, limit);
+        gf_count_level(codes, layer->codes, k, reached ^ (gf_lane)(none - layer->falling[output]));
     }
 }
 
@@ -734,13 +853,17 @@ GF_INLINE size_t gf_listed_entries(gf_lanes_layer GF_FLASH *layer, unsigned outp
     return entries;
 }
 
-/* Sums of one output over one tile as integers, `count` of them. */
-GF_KERNEL void gf_lanes_integers(gf_lanes_layer GF_FLASH *layer, const gf_lane_at *counters, int32_t *sums,
-                                 unsigned count)
+/* Sums of one output over one tile as integers, `count` of them. `list`, `scratch`: for it. */
+GF_KERNEL void gf_lanes_integers(gf_lanes_layer GF_FLASH *layer, unsigned output, const gf_unit *table, uint16_t *list,
+                                 uint16_t GF_FLASH *listed, gf_lane_at *scratch, int32_t *sums, unsigned count)
 {
-    const unsigned bits = layer->bits;
-    for (unsigned first = 0; first < count; first += GF_LANE_UNITS * GF_UNIT_BITS, counters += bits) {
-        const unsigned lanes = count - first < GF_LANE_UNITS * GF_UNIT_BITS ? count - first : GF_LANE_UNITS * GF_UNIT_BITS;
+    const unsigned bits = layer->bits, size = GF_LANE_UNITS * GF_UNIT_BITS;
+    uint16_t starts[2 * GF_MAX_MAGNITUDES + 1];
+    GF_COUNTERS(scratch);
+    gf_lanes_lists(layer, output, list, starts);
+    for (unsigned first = 0; first < count; first += size, table += GF_LANE_UNITS) {
+        const unsigned lanes = count - first < size ? count - first : size;
+        gf_lanes_block(layer, table, starts, list, listed, counters);
         for (unsigned l = 0; l < lanes; l++)
             sums[first + l] = 0;
         for (unsigned i = 0; i < bits; i++) {
@@ -792,6 +915,11 @@ GF_KERNEL void gf_lanes_row(const uint8_t *codes, gf_unit *out, unsigned planes,
 {
     for (unsigned p = 0; p < planes; p++, out += units) {
         unsigned x = 0;
+        if (lane % GF_UNIT_BITS == 0) {
+            gf_unit *at = out + lane / GF_UNIT_BITS;
+            GF_PACK_SIXTEEN(codes, at, x, count)
+            (void)at;
+        }
         for (; x + 8 <= count; x += 8)
             gf_put_lanes(out, lane + x, 8, gf_eight_bits(codes + x, p));
         for (; x < count; x++)
@@ -847,9 +975,9 @@ GF_KERNEL void gf_lanes_pool(const gf_unit *in, gf_unit *out, unsigned channels,
         gf_pool_rows(in, units, out, out_units, 0, planes, rows, columns);
 }
 
-/* A layer with thresholds: from lanes to lanes. `table`, `list`, `counters`, `codes`: scratch. */
+/* A layer with thresholds: from lanes to lanes. `table`, `list`, `scratch`, `pooled`: for it. */
 GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *out, gf_unit *table,
-                            uint16_t *list, gf_lane_at *counters, gf_unit *pooled)
+                            uint16_t *list, gf_lane_at *scratch, gf_unit *pooled)
 {
     const unsigned units = (layer->positions + GF_UNIT_BITS - 1u) / GF_UNIT_BITS, columns = layer->columns;
     const unsigned rows = layer->positions / columns, planes = layer->codes, blocks = layer->tile / GF_LANE_UNITS;
@@ -864,23 +992,26 @@ GF_KERNEL void gf_lanes_run(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, g
         gf_lanes_table(layer, in, table, tile);
         for (unsigned o = 0; o < layer->outputs; o++) {
             gf_unit *const channel = layer->pool ? target : target + (size_t)o * planes * units;
-            gf_lanes_sum(layer, o, table, list, listed, counters);
-            if (!layer->weights)
-                listed += gf_listed_entries(layer, o);
+            uint16_t starts[2 * GF_MAX_MAGNITUDES + 1];
+            gf_lanes_lists(layer, o, list, starts);
             for (unsigned block = 0; block < blocks; block++) {
                 const unsigned first = block * GF_LANE_UNITS;
                 gf_lane codes[GF_MAX_CODES];
                 unsigned count = GF_LANE_UNITS, last = 0;
+                GF_COUNTERS(scratch);
                 if (start + first >= units)
                     break;
                 if (units - start - first <= count) {
                     count = units - start - first;
                     last = layer->positions % GF_UNIT_BITS;
                 }
-                gf_lanes_codes(layer, o, counters + block * layer->bits, codes);
+                gf_lanes_block(layer, table + first, starts, list, listed, counters);
+                gf_lanes_codes(layer, o, counters, codes);
                 for (unsigned j = 0; j < planes; j++)
                     gf_store_units(channel + (size_t)j * long_row + first, codes[j], count, last);
             }
+            if (!layer->weights)
+                listed += starts[2 * layer->magnitudes];
             if (layer->pool)
                 gf_pool_rows(channel, long_row, out + (size_t)o * planes * smaller, smaller,
                              (size_t)(row / 2) * (columns / 2), planes, left < layer->pool ? left : layer->pool, columns);
@@ -903,6 +1034,276 @@ GF_KERNEL void gf_lanes_total(const gf_unit *in, int32_t *sums, unsigned channel
 #endif
             }
         sums[c] = (int32_t)sum;
+    }
+}
+
+/* Looked-up layer: lanes are bytes, one a position. The bits of one or several channels at a position are an index of
+   four bits into sixteen sums, one table for each combination of their weights; a shuffle looks up a vector of them.
+   Tables start at their least sum, so that what adds up in bytes is never negative. */
+
+typedef struct {
+    uint16_t outputs, taps;
+    uint16_t groups, chunk;      /* of channels that share an index; those of one table of rows */
+    uint16_t run;                /* groups whose sums fit a byte */
+    uint16_t members;            /* planes of one group */
+    uint16_t total;              /* planes of all channels */
+    uint16_t rows, columns;      /* of the image and the result */
+    uint16_t tile;               /* rows of the result that are computed together */
+    uint16_t moves, row;         /* of the table; bytes of one of its rows */
+    int16_t above;               /* row of the image in front of a tile that the table starts at */
+    uint16_t out_rows;
+    uint16_t levels, codes, pool;
+    int16_t GF_FLASH *across;    /* [move]: columns that it reads to the right */
+    uint16_t GF_FLASH *tap;      /* [tap]: where the table has its first row */
+    uint8_t GF_FLASH *weights;   /* [chunk][four outputs][tap][group][output]: places of tables, in eights */
+    uint8_t GF_FLASH *tables;    /* [combination of weights][index] */
+    int16_t GF_FLASH *limits;    /* [output][level] sums to be reached */
+    uint8_t GF_FLASH *falling;   /* [output]: 1 where a limit is one that must not be reached */
+} gf_nibbles_layer;
+
+/* Outputs side by side, and bytes of one pass. */
+#define GF_NIBBLE_OUTPUTS 4
+#if GF_VECTOR_BITS == 256 && defined(__AVX2__)
+#include <immintrin.h>
+#define GF_OCTETS 32
+#define GF_LOOK_UP(table, index) ((gf_octets)_mm256_shuffle_epi8((__m256i)(table), (__m256i)(index)))
+#define GF_TABLE(at) ((gf_octets)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(at))))
+#elif GF_VECTOR_BITS >= 128 && defined(__SSSE3__)
+#include <tmmintrin.h>
+#define GF_OCTETS 16
+#define GF_LOOK_UP(table, index) ((gf_octets)_mm_shuffle_epi8((__m128i)(table), (__m128i)(index)))
+#define GF_TABLE(at) ((gf_octets)_mm_loadu_si128((const __m128i *)(const void *)(at)))
+#endif
+
+#ifdef GF_OCTETS
+typedef uint8_t gf_octets __attribute__((vector_size(GF_OCTETS)));
+typedef uint8_t gf_octets_at __attribute__((vector_size(GF_OCTETS), aligned(1), may_alias));
+typedef uint16_t gf_pairs __attribute__((vector_size(GF_OCTETS)));
+typedef uint32_t gf_quads __attribute__((vector_size(GF_OCTETS)));
+typedef int16_t gf_sums __attribute__((vector_size(GF_OCTETS)));
+typedef int16_t gf_sums_at __attribute__((vector_size(GF_OCTETS), aligned(2), may_alias));
+
+/* Adds bytes to the sums of their positions: those of even ones, then those of odd ones. */
+GF_INLINE void gf_spill(int16_t *sums, gf_octets bytes)
+{
+    *(gf_sums_at *)sums += (gf_sums)((gf_pairs)bytes & 255);
+    *(gf_sums_at *)(sums + GF_OCTETS / 2) += (gf_sums)((gf_pairs)bytes >> 8);
+}
+
+/* Adds `groups` looked-up rows to the sums of four outputs, `size` apart, at two vectors of positions. */
+GF_KERNEL void gf_look_up(const uint8_t *rows, size_t row, const uint8_t *weights, const uint8_t *tables,
+                          unsigned groups, int16_t *sums, size_t size)
+{
+    gf_octets a0 = {0}, a1 = {0}, b0 = {0}, b1 = {0}, c0 = {0}, c1 = {0}, d0 = {0}, d1 = {0};
+    for (; groups--; rows += row, weights += GF_NIBBLE_OUTPUTS) {
+        /* compilers would else load them again for every output */
+        const gf_octets left = *(const gf_octets_at *)rows & 15;
+        const gf_octets right = *(const gf_octets_at *)(rows + GF_OCTETS) & 15;
+        gf_octets table = GF_TABLE(tables + (size_t)8 * weights[0]);
+        a0 += GF_LOOK_UP(table, left);
+        a1 += GF_LOOK_UP(table, right);
+        table = GF_TABLE(tables + (size_t)8 * weights[1]);
+        b0 += GF_LOOK_UP(table, left);
+        b1 += GF_LOOK_UP(table, right);
+        table = GF_TABLE(tables + (size_t)8 * weights[2]);
+        c0 += GF_LOOK_UP(table, left);
+        c1 += GF_LOOK_UP(table, right);
+        table = GF_TABLE(tables + (size_t)8 * weights[3]);
+        d0 += GF_LOOK_UP(table, left);
+        d1 += GF_LOOK_UP(table, right);
+    }
+    gf_spill(sums, a0);
+    gf_spill(sums + GF_OCTETS, a1);
+    gf_spill(sums + size, b0);
+    gf_spill(sums + size + GF_OCTETS, b1);
+    gf_spill(sums + 2 * size, c0);
+    gf_spill(sums + 2 * size + GF_OCTETS, c1);
+    gf_spill(sums + 3 * size, d0);
+    gf_spill(sums + 3 * size + GF_OCTETS, d1);
+}
+
+/* Indices of a vector of positions: the byte of a position's bit is looked up, and the bit compared. */
+GF_INLINE gf_octets gf_spread(const gf_unit *planes, size_t units, unsigned members)
+{
+    gf_octets index = {0}, place, bit;
+    for (unsigned i = 0; i < GF_OCTETS; i++) {
+        place[i] = (uint8_t)(i / 8);
+        bit[i] = (uint8_t)(1u << i % 8);
+    }
+    for (unsigned r = 0; r < members; r++, planes += units) {
+        const gf_quads none = {0};
+        uint32_t some = 0;
+        for (unsigned i = 0; i < GF_OCTETS / 8; i++)
+            some |= (uint32_t)planes[i] << (8 * i);
+        index |= (gf_octets)((GF_LOOK_UP(none + some, place) & bit) == bit) & (uint8_t)(1u << r);
+    }
+    return index;
+}
+#define GF_SPREAD                                                                                          \
+    for (; x + GF_OCTETS <= count; x += GF_OCTETS)                                                         \
+        *(gf_octets_at *)(out + x) = gf_spread(planes + (lane + x) / GF_UNIT_BITS, units, members);
+
+/* Codes of one vector of positions. */
+GF_INLINE void gf_nibble_codes(const int16_t *sums, int16_t GF_FLASH *limits, unsigned levels, int16_t falling,
+                               uint8_t *codes)
+{
+    const gf_sums even = *(const gf_sums_at *)sums, odd = *(const gf_sums_at *)(sums + GF_OCTETS / 2);
+    const gf_sums none = {0}, inverted = none - falling;
+    gf_sums low = none, high = none;
+    for (unsigned k = 0; k < levels; k++) {
+        const gf_sums limit = none + limits[k];
+        low -= (gf_sums)(even >= limit) ^ inverted;
+        high -= (gf_sums)(odd >= limit) ^ inverted;
+    }
+    *(gf_octets_at *)codes = (gf_octets)(low | high << 8);
+}
+#else
+#define GF_OCTETS 16
+#define GF_SPREAD
+
+GF_KERNEL void gf_look_up(const uint8_t *rows, size_t row, uint8_t GF_FLASH *weights, uint8_t GF_FLASH *tables,
+                          unsigned groups, int16_t *sums, size_t size)
+{
+    for (; groups--; rows += row)
+        for (unsigned o = 0; o < GF_NIBBLE_OUTPUTS; o++) {
+            uint8_t GF_FLASH *table = tables + 8u * *weights++;
+            for (unsigned i = 0; i < 2 * GF_OCTETS; i++)
+                sums[o * size + i] = (int16_t)(sums[o * size + i] + table[rows[i] & 15]);
+        }
+}
+
+GF_INLINE void gf_nibble_codes(const int16_t *sums, int16_t GF_FLASH *limits, unsigned levels, int16_t falling,
+                               uint8_t *codes)
+{
+    for (unsigned i = 0; i < GF_OCTETS; i++) {
+        unsigned code = 0;
+        for (unsigned k = 0; k < levels; k++)
+            code += (unsigned)(sums[i] >= limits[k]) ^ (unsigned)falling;
+        codes[i] = (uint8_t)code;
+    }
+}
+#endif
+
+/* Indices of one group at `count` positions from `lane` on, both multiples of 8: bit r is that of plane r. */
+GF_INLINE void gf_indices(const gf_unit *planes, size_t units, unsigned members, size_t lane, unsigned count,
+                          uint8_t *out)
+{
+    unsigned x = 0;
+    GF_SPREAD
+    for (; x < count; x += 8) {
+        for (unsigned i = 0; i < 8; i++)
+            out[x + i] = 0;
+        for (unsigned r = 0; r < members; r++) {
+            const gf_unit unit = planes[r * units + (lane + x) / GF_UNIT_BITS];
+            gf_join_eight(out + x, (unsigned)(unit >> ((lane + x) % GF_UNIT_BITS)) & 255u, r);
+        }
+    }
+}
+
+/* Rows of `groups` groups from `first` on, for the tile that starts in row `y`; `plain`: scratch for one of them. */
+GF_KERNEL void gf_nibble_rows(gf_nibbles_layer GF_FLASH *layer, const gf_unit *in, unsigned first, unsigned groups,
+                              unsigned y, uint8_t *plain, uint8_t *rows)
+{
+    const unsigned columns = layer->columns, row = layer->row;
+    const size_t units = (size_t)layer->rows * columns / GF_UNIT_BITS;
+    /* rows of the image that the table's rows start and end with */
+    const long top = (long)y + layer->above, bottom = top + (long)(row / columns);
+    const long start = top < 0 ? 0 : top, end = bottom < layer->rows ? bottom : layer->rows;
+    for (unsigned i = 0; i < row + 2 * columns; i++)
+        plain[i] = 0;
+    plain += columns;
+    for (unsigned g = 0; g < groups; g++, rows += row) {
+        const unsigned plane = (first + g) * layer->members, left = layer->total - plane;
+        if (start < end)
+            gf_indices(in + plane * units, units, left < layer->members ? left : layer->members,
+                       (size_t)start * columns, (unsigned)(end - start) * columns,
+                       plain + (size_t)(start - top) * columns);
+        for (unsigned m = 0; m < layer->moves; m++) {
+            const long across = layer->across[m];
+            uint8_t *const out = rows + (size_t)m * layer->chunk * row;
+            for (unsigned i = 0; i < row; i++)
+                out[i] = plain[(long)i + across];
+            for (unsigned at = 0; at < row; at += columns) {
+                for (long x = 0; x < -across; x++)
+                    out[at + (size_t)x] = 0;
+                for (long x = columns - across; x < (long)columns; x++)
+                    out[at + (size_t)x] = 0;
+            }
+        }
+    }
+}
+
+/* The largest code of each 2x2 window of two rows, to the front of the first. */
+GF_INLINE void gf_pool_codes(uint8_t *codes, unsigned columns)
+{
+    for (unsigned x = 0; x < columns / 2; x++) {
+        const uint8_t *one = codes + 2 * x, *two = one + columns;
+        const uint8_t above = one[0] > one[1] ? one[0] : one[1], below = two[0] > two[1] ? two[0] : two[1];
+        codes[x] = above > below ? above : below;
+    }
+}
+
+/* Codes of one output in the tile from row `y` on, into the planes of its channel. */
+GF_KERNEL void gf_nibble_output(gf_nibbles_layer GF_FLASH *layer, unsigned output, const int16_t *sums, size_t size,
+                                unsigned y, uint8_t *codes, gf_unit *out)
+{
+    const unsigned columns = layer->columns, left = layer->out_rows - y, pool = layer->pool;
+    const unsigned rows = left < layer->tile ? left : layer->tile;
+    const unsigned wide = pool ? columns / 2 : columns, high = pool ? layer->out_rows / 2u : layer->out_rows;
+    const size_t units = ((size_t)wide * high + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    for (size_t at = 0; at < size; at += GF_OCTETS)
+        gf_nibble_codes(sums + at, layer->limits + (size_t)output * layer->levels, layer->levels,
+                        layer->falling[output], codes + at);
+    out += (size_t)output * layer->codes * units;
+    if (!pool) {
+        gf_lanes_row(codes, out, layer->codes, units, (size_t)y * columns, rows * columns);
+        return;
+    }
+    for (unsigned r = 0; r + 1 < rows; r += 2) {
+        gf_pool_codes(codes + (size_t)r * columns, columns);
+        gf_lanes_row(codes + (size_t)r * columns, out, layer->codes, units, (size_t)((y + r) / 2) * wide, wide);
+    }
+}
+
+/* Adds what one table of rows, of `groups` groups, holds to the sums of four outputs; returns the end of their
+   weights. */
+GF_INLINE uint8_t GF_FLASH *gf_nibble_block(gf_nibbles_layer GF_FLASH *layer, const uint8_t *rows, unsigned groups,
+                                            uint8_t GF_FLASH *weights, int16_t *sums, size_t size)
+{
+    const unsigned run = layer->run;
+    for (unsigned t = 0; t < layer->taps; t++)
+        for (unsigned g = 0; g < groups; g += run) {
+            const unsigned some = groups - g < run ? groups - g : run;
+            for (size_t at = 0; at < size; at += 2 * GF_OCTETS)
+                gf_look_up(rows + layer->tap[t] + (size_t)g * layer->row + at, layer->row, weights, layer->tables, some,
+                           sums + at, size);
+            weights += some * GF_NIBBLE_OUTPUTS;
+        }
+    return weights;
+}
+
+/* A layer with thresholds: from lanes to lanes. `rows`, `plain`, `sums`, `codes`: scratch, `sums` for all outputs where
+   one table does not hold all groups, else for four. `size`: positions of a tile in whole passes; what passes read
+   behind a row is not kept. */
+GF_KERNEL void gf_nibbles_run(gf_nibbles_layer GF_FLASH *layer, const gf_unit *in, gf_unit *out, uint8_t *rows,
+                              uint8_t *plain, int16_t *sums, uint8_t *codes, size_t size)
+{
+    const unsigned outputs = layer->outputs, chunk = layer->chunk;
+    const size_t held = chunk < layer->groups ? size : 0;
+    for (unsigned y = 0; y < layer->out_rows; y += layer->tile) {
+        uint8_t GF_FLASH *weights = layer->weights;
+        for (unsigned first = 0; first < layer->groups; first += chunk) {
+            const unsigned groups = layer->groups - first < chunk ? layer->groups - first : chunk;
+            gf_nibble_rows(layer, in, first, groups, y, plain, rows);
+            for (unsigned o = 0; o < outputs; o += GF_NIBBLE_OUTPUTS) {
+                int16_t *const four = sums + o * held;
+                for (size_t i = 0; !first && i < GF_NIBBLE_OUTPUTS * size; i++)
+                    four[i] = 0;
+                weights = gf_nibble_block(layer, rows, groups, weights, four, size);
+                for (unsigned i = 0; first + groups == layer->groups && i < GF_NIBBLE_OUTPUTS && o + i < outputs; i++)
+                    gf_nibble_output(layer, o + i, four + i * size, size, y, codes, out);
+            }
+        }
     }
 }
 
@@ -1161,7 +1562,7 @@ GF_INLINE void gf_columns_sum(gf_columns_layer GF_FLASH *layer, gf_unit GF_FLASH
     const size_t scale = GF_BLOCK_UNITS, plane = scale * layer->capacity;
     const gf_lane none = {0};
     for (unsigned i = 0; i < bits; i++)
-        counters[i] = ~none; /* -1, as in gf_lanes_sum */
+        counters[i] = ~none; /* -1, as in gf_lanes_block */
     for (unsigned weight = planes + magnitudes - 1; weight--;) {
         if (weight != planes + magnitudes - 2) {
             gf_double(counters, bits);
@@ -1312,11 +1713,10 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
                         *rows++ = at < 0 ? 0 : (ROW)in[at];                                                \
                     }                                                                                      \
     }                                                                                                      \
-    GF_KERNEL void NAME##_sums(gf_integer_layer GF_FLASH *layer, const ROW *rows, unsigned output,         \
-                               int8_t *weights, SUM *sums)                                                 \
+    GF_KERNEL void NAME##_sums(gf_integer_layer GF_FLASH *layer, const ROW *rows, const int8_t *weights,   \
+                               SUM *sums)                                                                  \
     {                                                                                                      \
         const size_t taps = (size_t)layer->inputs * layer->window.kernel_rows * layer->window.kernel_columns; \
-        gf_weights(layer->weights + (size_t)output * layer->bytes, layer->levels, taps, weights);          \
         const unsigned row = layer->row;                                                                   \
         for (unsigned x = 0; x < row; x += (unsigned)GF_RUN(SUM)) {                                              \
             GF_SUMS_OF_RUN(ROW, SUM)                                                                       \
@@ -1408,5 +1808,7 @@ typedef struct {
         }                                                                                                  \
         return total;                                                                                      \
     }
+
+#endif /* GF_TYPES_ONLY */
 
 #endif

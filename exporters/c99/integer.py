@@ -16,6 +16,9 @@ from runtime.types import Interval
 LARGEST = 2**16 - 32
 """Largest number in a descriptor: of 16 bits also when rows are made of whole vectors."""
 
+MOST_UNPACKED = 16 * 1024
+"""Bytes of weights that are unpacked once, not row by row."""
+
 UNPACK_COST = 4.0
 """Instructions to unpack a weight."""
 
@@ -45,6 +48,11 @@ def row_type(layer: Layer, target: Target, sums: str) -> str:
     return c_type(layer.image.interval) if target.lane < 128 else sums
 
 
+def unpacks_once(layer: Layer, target: Target) -> bool:
+    """Whether all weights are unpacked before the first row: memory for time, where there is enough."""
+    return target.lane >= 128 and not is_dot(layer) and layer.codes.size <= MOST_UNPACKED
+
+
 def candidate(layer: Layer, target: Target) -> Candidate:
     """The kernel for this layer. Raises ProgramError where it exceeds the fields of a descriptor."""
     taps = layer.codes[0].size
@@ -58,12 +66,13 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     sums = sum_type(layer)
     wide = 2.0 if sums == "int64_t" else 1.0
     macs = layer.codes[0].size * layer.outputs * layer.positions
-    unpacked = layer.codes.size * (layer.result.shape[1] if not is_dot(layer) else 1)
+    often = 1 if is_dot(layer) or unpacks_once(layer, target) else layer.result.shape[1]
+    unpacked = layer.codes.size * often
     cost = macs * target.costs.mac * wide + layer.outputs * layer.positions * 4.0 + unpacked * UNPACK_COST
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
     row = row_length(layer, target)
     held = row_type(layer, target, sums)
-    scratch = {"weights": taps}
+    scratch = {"weights": layer.codes.size if unpacks_once(layer, target) else taps}
     if not is_dot(layer):
         scratch |= {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
     if in_lanes:
@@ -102,10 +111,18 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
     _, height, columns = layer.result.shape
     rows = height // 2 * 2 if layer.pooled else height
     heads = (f"for (unsigned y = 0; y < {rows}; y++)", f"for (unsigned o = 0; o < {layer.outputs}; o++)")
+    once = unpacks_once(layer, site.target)
+    unpack = f"gf_weights({weights} + (size_t)o * {packed.shape[1]}, {layer.value_set}, {taps}, "
+    if once:
+        body.line(heads[1])
+        body.line(f"    {unpack}weights + o * {taps});")
     with body.block(heads[0]), body.block(heads[1]):
         body.line(f"if (o % {group} == 0)")
         body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
-        body.line(f"{function}_sums(&{name}, rows, o, weights, sums);")
+        if not once:
+            body.line(f"{unpack}weights);")
+        unpacked = f"weights + o * {taps}" if once else "weights"
+        body.line(f"{function}_sums(&{name}, rows, {unpacked}, sums);")
         if layer.pooled:
             _emit_pooled(site, layer)
         elif in_lanes:

@@ -50,9 +50,13 @@ class Table:
     step: int
     pool_rows: int
 
+    def plane_units(self, layer: Layer) -> int:
+        """Units of one plane."""
+        return len(self.moves) * layer.image.channels * self.row
+
     def units(self, layer: Layer) -> int:
         """Units of the whole table."""
-        return len(self.moves) * layer.image.bits * layer.image.channels * self.row
+        return layer.image.bits * self.plane_units(layer)
 
 
 def _moves(layer: Layer, unit: int) -> tuple[tuple[Move, ...], tuple[tuple[int, int], ...], int]:
@@ -79,11 +83,11 @@ def plan_table(layer: Layer, target: Target) -> Table | None:
     """The table with the largest tile that is worth its memory; None where no tile can be pooled."""
     moves, taps, span = _moves(layer, target.unit)
     blocks = per(per(layer.positions, target.unit), target.lane_units)
-    rows = len(moves) * layer.image.bits * layer.image.channels
+    rows = len(moves) * layer.image.channels
 
     def fits(tile: int) -> bool:
         units = rows * (tile * target.lane_units + span)
-        return units <= 2**16 and units * target.unit // 8 <= target.table_bytes
+        return units <= 2**16 and layer.image.bits * units * target.unit // 8 <= target.table_bytes
 
     most = max((t for t in range(1, blocks + 1) if fits(t)), default=1)
     options = [_tile(layer, target, tile, blocks) for tile in range(1, blocks + 1)]
@@ -133,8 +137,8 @@ def _entries(layer: Layer, table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tap_bases(layer: Layer, table: Table) -> np.ndarray:
-    """Unit of the table at which each tap's row of the first channel starts."""
-    move_units = layer.image.bits * layer.image.channels * table.row
+    """Unit of a plane of the table at which each tap's row of the first channel starts."""
+    move_units = layer.image.channels * table.row
     return np.array([move * move_units + first for move, first in table.taps])
 
 
@@ -161,7 +165,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     if (
         table is None
         or bits > 30
-        or table.units(layer) > 2**16
+        or table.plane_units(layer) > 2**16
         or not fits_fields(
             layer.outputs, layer.image.channels, layer.taps, layer.positions, height * width, table.row
         )
@@ -181,7 +185,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     scratch = {
         "table": table.units(layer) * target.unit // 8,
         "list": 0 if listed else 2 * (longest + LIST_SLACK),
-        "counters": table.tile * bits * target.lane // 8,
+        "counters": bits * target.lane // 8,
     }
     if layer.pooled and layer.levels is not None:
         scratch["pooled"] = layer.levels.type.bits * table.tile * target.lane // 8
@@ -220,7 +224,10 @@ def _emit(
     else:
         weights = "NULL"
         lengths = constants.add("counts", "uint16_t", counts)
-        lists = constants.add("lists", "uint16_t", entries) if entries.size else lengths
+        # vectors read on behind a list
+        slack = np.zeros(LIST_SLACK if target.lane >= 128 else 0, entries.dtype)
+        rows = np.concatenate([entries, slack])
+        lists = constants.add("lists", "uint16_t", rows) if rows.size else lengths
     limits, falling, levels, codes = "NULL", "NULL", 0, 0
     if layer.levels is not None:
         array = counter_limits(layer.levels, layer.bias, layer.raw, bits)
@@ -276,11 +283,10 @@ def _emit_sums(site: Site, layer: Layer, table: Table, name: str) -> None:
         body.line(f"gf_lanes_table(&{name}, {site.operand}, {site.scratch['table']}, tile);")
         with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
             body.lines(
-                f"gf_lanes_sum(&{name}, o, {site.scratch['table']}, {site.scratch['list']}, listed, "
-                f"{site.scratch['counters']});",
+                f"gf_lanes_integers(&{name}, o, {site.scratch['table']}, {site.scratch['list']}, listed, "
+                f"{site.scratch['counters']}, sums, count);",
                 f"if (!{name}.weights)",
                 f"    listed += gf_listed_entries(&{name}, o);",
-                f"gf_lanes_integers(&{name}, {site.scratch['counters']}, sums, count);",
                 "for (unsigned l = 0; l < count; l++)",
                 f"    {site.result}[o * (size_t){size} + first + l] = {site.apply('sums[l]', 'o')};",
             )

@@ -54,6 +54,18 @@ def identifier(name: str, fallback: str = "net", reserved: Collection[str] = PRO
     return text
 
 
+OWN_FILES = re.compile(r"_(weights|selftest|batch)$", re.IGNORECASE)
+"""What a program's further files are called, behind its name."""
+
+
+def program_prefix(name: str) -> str:
+    """What the files and symbols of a program begin with; nothing that another's further files are called.
+
+    ``a_weights`` becomes ``aweights``: ``a`` has a file ``a_weights.c``, which may lie in the same folder.
+    """
+    return OWN_FILES.sub(r"\1", identifier(name))
+
+
 def parameters(names: list[str], prefix: str, fallback: str = "value") -> list[str]:
     """One identifier for each array of ``PREFIX_run``, all different, also where names differ in what these
     cannot hold; none is one of a program's own, nor looks like a type or a macro."""

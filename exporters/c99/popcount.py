@@ -74,7 +74,7 @@ def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
     if layer.levels is not None:
         sums = layer.sums
         array = np.clip(layer.levels.limits, sums.lo - 1, sums.hi + 1)
-        limits = constants.add("sum_limits", "gf_sum", array)
+        limits = constants.add("sumlimits", "gf_sum", array)
         falling = falling_array(site, layer.levels)
         levels, codes = array.shape[1], layer.levels.type.bits
     name = descriptor(

@@ -16,7 +16,8 @@ class Costs:
 
     ``row``: to add one row of one block of lanes to the counters. ``entry``: to make a list entry of
     one weight that is not 0, or of an active input; ``scan``: what any weight takes. ``word``: one xor,
-    and, popcount and addition of a word. ``mac``: one multiply-accumulate on integers.
+    and, popcount and addition of a word. ``mac``: one multiply-accumulate on integers. ``look``: to look
+    up one vector of bytes and add it, 0 where a shuffle cannot.
     """
 
     row: float
@@ -24,6 +25,7 @@ class Costs:
     scan: float
     word: float
     mac: float
+    look: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ def _mcu(name: str, summary: str, cpu: tuple[str, str], costs: Costs, *gcc: str)
 _THUMB = "thumb-freestanding-eabi"
 
 _ROWS = (
-    _x86("v2", 128, Costs(row=8, entry=0.5, scan=1.5, word=5, mac=0.9)),
-    _x86("v3", 256, Costs(row=8, entry=0.5, scan=1.5, word=5, mac=0.5)),
+    _x86("v2", 128, Costs(row=8, entry=0.5, scan=1.5, word=5, mac=0.9, look=2.0)),
+    _x86("v3", 256, Costs(row=8, entry=0.5, scan=1.5, word=5, mac=0.5, look=2.0)),
     _x86(
         "v4",
         512,

@@ -1,26 +1,38 @@
 """Every op on every executor, random programs on every executor: zero differing bits."""
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import exporters
+from exporters.netlist.stages import stages
+from exporters.verilog.limits import unrolled_bits
 from runtime.interpreter import Interpreter
 from runtime.ir import Program
 from runtime.ops import OPS
 from runtime.session import Session
+from tests.merging import by_width, merged
 from tests.programs import LEVELS, OP_CASES, RULES, programs, random_inputs, value_set_program
+from tests.quick import COMPILED, QUICK, SIMULATED
 
-OPTIONS = {"c99": {"optimize": "-O1"}}
-"""Options of executors here: hundreds of programs are compiled, and each runs for a moment."""
+EXECUTORS = sorted(set(QUICK) - {"interpreter"})
 
-EXECUTORS = sorted(set(exporters.executors()) - {"interpreter"})
+SMALL = 1000
+"""Bits that all programs of one simulation may add up: a few seconds of a simulator."""
+
+TOGETHER = 16
+"""Random programs of one compilation."""
 
 
 def assert_equal(program: Program, executor: str, count: int, seed: int) -> None:
     inputs = random_inputs(program, count, seed)
     expected = Interpreter(program).run(inputs)
-    found = Session(program, executor, exporters.executors(), **OPTIONS.get(executor, {})).run(inputs)
+    table = exporters.executors() if executor == SIMULATED else QUICK
+    found = Session(program, executor, table).run(inputs)
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].shape == array.shape
@@ -38,8 +50,23 @@ def test_every_op_has_random_cases() -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("op", sorted(OPS))
 def test_every_op_on_every_executor(op: str, executor: str) -> None:
-    for seed, program in enumerate(OP_CASES[op]):
+    cases = OP_CASES[op]
+    if executor in COMPILED:
+        cases = [merged(op, group) for group in by_width(cases)]
+    for seed, program in enumerate(cases):
         assert_equal(program, executor, 3, seed)
+
+
+def small_ones(programs: Sequence[Program]) -> list[Program]:
+    """The smallest of ``programs``, as many as one simulation takes."""
+    sized = sorted(((unrolled_bits(stages(p)), n) for n, p in enumerate(programs)))
+    total = list(accumulate(bits for bits, _ in sized))
+    return [programs[n] for (_, n), sum_ in zip(sized, total, strict=True) if sum_ <= SMALL]
+
+
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_every_op_in_the_simulator(op: str) -> None:
+    assert_equal(merged(op, small_ones(OP_CASES[op])), SIMULATED, 5, seed=0)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -51,8 +78,22 @@ def test_every_value_set_on_every_executor(levels: int, executor: str) -> None:
     assert_equal(program, executor, 4, seed=levels)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", sorted(set(EXECUTORS) - set(COMPILED)))
 @settings(max_examples=80)
 @given(program=programs())
 def test_random_programs_on_every_executor(executor: str, program: Program) -> None:
     assert_equal(program, executor, 2, seed=7)
+
+
+@pytest.mark.parametrize("executor", COMPILED)
+@settings(max_examples=8)
+@given(drawn=st.lists(programs(), min_size=TOGETHER, max_size=TOGETHER))
+def test_random_programs_on_every_executor_that_compiles(executor: str, drawn: list[Program]) -> None:
+    for group in by_width(drawn):
+        assert_equal(merged("random", group), executor, 2, seed=7)
+
+
+@settings(max_examples=3)
+@given(drawn=st.lists(programs(), min_size=TOGETHER, max_size=TOGETHER))
+def test_random_programs_in_the_simulator(drawn: list[Program]) -> None:
+    assert_equal(merged("random", small_ones(drawn)), SIMULATED, 5, seed=7)

@@ -85,7 +85,8 @@ def test_unknown_and_uninstalled_executors() -> None:
         Session(tiny(), "gpu")
     row = ExecutorRow("nowhere:Engine", "absent", ("no_such_package",), "fast")
     assert row.missing() == "needs no_such_package: pip install 'gatefold[fast]'"
-    with pytest.raises(MissingToolError, match="executor Engine needs no_such_package"):
+    message = r"^executor fast needs no_such_package: pip install 'gatefold\[fast\]'$"
+    with pytest.raises(MissingToolError, match=message):
         Session(tiny(), "fast", {"fast": row})
 
 

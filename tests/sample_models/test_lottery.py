@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exporters import executors
 from runtime.errors import InputError
 from runtime.interpreter import Interpreter
 from sample_models.lottery import MODELS
+from tests.quick import NETWORKS
 from toolchain.calibration import adopt_weights, calibrate
 from toolchain.compare import compare
 from toolchain.layers import BatchNorm, LoweringError, prunable_layers, quantized_layers
@@ -114,7 +114,7 @@ def test_the_quantized_twin_follows_the_plain_network(
     program = lower(twin, MODELS[name].input_shape, MODELS[name].input_interval, name)
     inputs = images(name, 4, seed=2).numpy().astype(np.int64)
     classes = reference_model(twin)(torch.from_numpy(inputs).double()).argmax(1)
-    compared = compare(program, [{"image": inputs}], executors(), strict=True)
+    compared = compare(program, [{"image": inputs}], NETWORKS, strict=True)
     assert compared.ok
     assert np.array_equal(Interpreter(program).run({"image": inputs})[CLASS], classes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import Tensor, nn
 
-from exporters import executors
 from runtime.interpreter import Interpreter
+from runtime.ir import Program
 from runtime.session import Session
 from runtime.types import Interval
 from sample_models.resnet import MODELS
+from tests.merging import merged
+from tests.quick import COMPILED, NETWORKS, QUICK
 from toolchain.layers import LAYERS, STREAMS, set_precision
 from toolchain.lowering import lower, reference_model
 
@@ -42,8 +44,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "first half": {"connection": "orthogonal-global", "pattern": "first-half"},
     "chosen": {"connection": "orthogonal", "pattern": "1,3", "probability": 0.5, "preactivation": True},
 }
-CASES = [(variant, *widths) for variant in VARIANTS for widths in ((4, 4), (8, 8))]
-CASES += [(connection, 2, 8) for connection in STREAMS]
+WIDTHS = {(4, 4): tuple(VARIANTS), (8, 8): tuple(VARIANTS), (2, 8): tuple(STREAMS)}
+"""Variants by the bits of activations and of streams."""
+
+CASES = [(variant, *widths) for widths, variants in WIDTHS.items() for variant in variants]
 
 
 def train_a_little(model: nn.Module, images: np.ndarray, steps: int = 2) -> None:
@@ -58,8 +62,8 @@ def train_a_little(model: nn.Module, images: np.ndarray, steps: int = 2) -> None
         optimizer.step()
 
 
-def assert_exact_everywhere(name: str, images: np.ndarray, **options: Any) -> None:
-    """The float64 model's logits are the program's scores times the scale, on every executor."""
+def trained(name: str, images: np.ndarray, options: dict[str, Any]) -> tuple[Program, Tensor, Tensor]:
+    """The program of a network, the logits of its float64 model, and the scale of its scores."""
     row = MODELS[name]
     torch.manual_seed(0)
     model = row.build(**options)
@@ -68,11 +72,22 @@ def assert_exact_everywhere(name: str, images: np.ndarray, **options: Any) -> No
     reference = reference_model(model)
     with torch.no_grad():
         logits = reference(torch.from_numpy(images).double())
-    for executor in executors():
-        out = Session(program, executor, executors()).run(images)
-        scores = torch.from_numpy(out["scores"]).double()
-        assert torch.equal(scores * reference[-1].scale.detach(), logits), executor
-        assert len(np.unique(out["scores"])) > 10
+    return program, logits, reference[-1].scale.detach()
+
+
+def assert_exact(scores: np.ndarray, logits: Tensor, scale: Tensor, where: str) -> None:
+    assert torch.equal(torch.from_numpy(scores).double() * scale, logits), where
+    assert len(np.unique(scores)) > 10
+
+
+def assert_exact_everywhere(
+    name: str, images: np.ndarray, names: Iterable[str] = tuple(NETWORKS), **options: Any
+) -> None:
+    """The float64 model's logits are the program's scores times the scale, on the executors ``names``."""
+    program, logits, scale = trained(name, images, options)
+    for executor in names:
+        out = Session(program, executor, QUICK).run(images)
+        assert_exact(out["scores"], logits, scale, executor)
 
 
 def random_images(name: str, count: int) -> np.ndarray:
@@ -89,12 +104,28 @@ def digits_and_noise() -> np.ndarray:
 @pytest.mark.parametrize(("variant", "bits", "stream_bits"), CASES)
 def test_programs_equal_the_model_on_every_executor(variant: str, bits: int, stream_bits: int) -> None:
     options = VARIANTS[variant] | {"bits": bits, "stream_bits": stream_bits}
-    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), **options)
+    names = [name for name in NETWORKS if name not in COMPILED]
+    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), names, **options)
+
+
+@pytest.mark.parametrize("executor", COMPILED)
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_programs_equal_the_model_on_every_executor_that_compiles(
+    widths: tuple[int, int], executor: str
+) -> None:
+    """All variants of the same widths as one program."""
+    images, bits = digits_and_noise(), dict(zip(("bits", "stream_bits"), widths, strict=True))
+    made = {name: trained("resnet-8-digits", images, VARIANTS[name] | bits) for name in WIDTHS[widths]}
+    together = merged("variants", [program for program, *_ in made.values()])
+    out = Session(together, executor, QUICK).run({spec.name: images for spec in together.inputs})
+    for number, (name, (_, logits, scale)) in enumerate(made.items()):
+        assert_exact(out[f"p{number}_scores"], logits, scale, name)
 
 
 @pytest.mark.parametrize("connection", ["or", "mux", "linear", "quotient"])
 def test_programs_with_binary_activations_equal_the_model(connection: str) -> None:
-    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), connection=connection, bits=1)
+    names = QUICK if connection == "or" else NETWORKS
+    assert_exact_everywhere("resnet-8-digits", digits_and_noise(), names, connection=connection, bits=1)
 
 
 @pytest.mark.parametrize(

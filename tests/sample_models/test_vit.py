@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from exporters import executors
 from runtime.errors import InputError
 from runtime.interpreter import Interpreter
 from runtime.serialize import dumps, loads
 from sample_models.vit import MODELS, PIXEL_STEP
+from tests.quick import NETWORKS
 from toolchain.compare import compare
 from toolchain.config import load_recipe
 from toolchain.layers import ResidualConnection, quantized_layers, set_connection, set_precision
@@ -83,7 +83,7 @@ def test_program_equals_the_model_on_every_executor(options: dict[str, Any]) -> 
     assert np.array_equal(out["class"], logits.argmax(1).numpy())
     assert len(np.unique(out["scores"])) > 100
     assert dumps(loads(dumps(program))) == dumps(program)
-    found = compare(program, [{"image": images[14:18]}], executors(), strict=True)
+    found = compare(program, [{"image": images[14:18]}], NETWORKS, strict=True)
     assert found.ok
     assert {"interpreter", "packed", "onnx", "onnx-modern"} <= set(found.executors)
 

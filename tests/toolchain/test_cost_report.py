@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from exporters.c99.build import generate
 from runtime.errors import InputError, ProgramError
 from runtime.ir import Builder, Program
 from runtime.ops import And, Conv2d, Dense, Lookup, Not, Op, Or, Requantize, Select, SumPool, Threshold
@@ -22,6 +23,7 @@ from toolchain.cost import report
 from toolchain.cost.model import STACK_BYTES
 from toolchain.cost.skips import FLOAT32_ADD_GE, skip_costs
 from toolchain.devices import DEVICES
+from toolchain.mcu.estimate import estimate
 from toolchain.report import FORMATS, layer_table
 
 TOTAL_KEYS = (
@@ -53,11 +55,52 @@ def test_numbers_of_a_small_program():
     assert total["threshold_bytes"] == (2 * 2 + 2) + (2 + 2)
     assert total["float32_bytes"] == 4 * 38
     assert total["arena_bytes"] == 2 * 4 + 4 + 4 + 4 - 4
-    assert total["ram_bytes"] == total["arena_bytes"] + STACK_BYTES
-    assert total["flash_bytes"] == 8 + 4 + 10 + total["code_bytes"]
     assert total["gates"]["or"] >= 32
     assert total["gates"]["register"] == 3 * 32
     assert total["gates_one_position"]["register"] == 3 * 2
+
+
+def test_flash_and_ram_are_those_of_the_c_for_the_default_target():
+    """The very figures of the verdict on a device with that core."""
+    result = report(small(), ["nano-33-ble"])
+    total, device = result.to_json()["total"], result.devices["nano-33-ble"].to_json()
+    found = estimate(generate(small(), "cortex-m4", vectors=0))
+    assert (total["flash_bytes"], total["ram_bytes"]) == (found.flash, found.ram)
+    assert (total["flash_bytes"], total["ram_bytes"]) == (device["flash_used"], device["ram_used"])
+    assert (total["code_bytes"], total["target"], total["refused"]) == (found.code, "cortex-m4", None)
+
+
+def long_row() -> Program:
+    """A product with more rows than the C has numbers for."""
+    b = Builder("long")
+    x = b.input("x", (70_000,), Interval(0, 1))
+    return b.build((b.add(Dense(Weights(np.ones((2, 70_000), np.int8), 3)), x, name="sums"),))
+
+
+def test_a_program_without_c_is_reported_by_its_weights_and_its_arena():
+    result = report(long_row(), ["rp2040"])
+    total = result.to_json()["total"]
+    assert total["target"] is None
+    assert total["refused"].startswith("sums: c99 takes at most ")
+    assert total["flash_bytes"] == total["weight_bytes"] + total["code_bytes"]
+    assert total["ram_bytes"] == total["arena_bytes"] + STACK_BYTES
+    device = result.devices["rp2040"]
+    assert not device.fits
+    assert device.verdict == f"does not fit: {total['refused']}; estimated"
+    assert (device.flash_used, device.ram_used) == (total["flash_bytes"], total["ram_bytes"])
+    for name in ("table", "markdown", "html"):
+        text = " ".join(FORMATS[name](result).split())
+        assert "weights and arena, and a guess at the code" in text
+        assert (
+            f"for cortex-m4: {total['refused']}".replace("'", "&#x27;" if name == "html" else "'") in text
+        )
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "html"])
+def test_every_format_says_whose_flash_and_ram_it_shows(name):
+    text = FORMATS[name](report(small()))
+    assert "flash and RAM are of" in text
+    assert "C for cortex-m4" in text
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from tests.toolchain.mcu_builds import (
     program,
     source,
 )
+from toolchain.mcu import build as mcu_build
 from toolchain.mcu.build import build
 from toolchain.mcu.cores import CORES, find_core
 from toolchain.mcu.decode import DECODERS
@@ -205,6 +208,41 @@ def test_the_first_error_of_the_compiler_is_the_message() -> None:
         build(
             handwritten("RUN { UNUSED return nothing; }", source("cortex-m4")), CORES["cortex-m4"], MEMORY
         )
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a compilation makes its folder."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_failed_compilation_keeps_its_sources_and_log(temporary: Path) -> None:
+    broken = handwritten("RUN { UNUSED return nothing; }", source("cortex-m4"))
+    with pytest.raises(GatefoldError) as caught:
+        build(broken, CORES["cortex-m4"], MEMORY)
+    (folder,) = temporary.iterdir()
+    assert str(caught.value).endswith(f"; sources and compile.log are in {folder}")
+    assert "'nothing'" in (folder / "compile.log").read_text()
+
+
+def test_a_compiler_that_hangs_is_stopped(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcu_build, "ZIG", ("sh", "-c", "sleep 300"))
+    monkeypatch.setattr(mcu_build, "TIMEOUT", 0.5)
+    with pytest.raises(GatefoldError) as caught:
+        build(source("cortex-m4"), CORES["cortex-m4"], MEMORY)
+    (folder,) = temporary.iterdir()
+    assert str(caught.value) == (
+        "compiling digits_ternary.c for cortex-m4 took more than 0.5 seconds; it was stopped; "
+        f"sources and compile.log are in {folder}"
+    )
+
+
+def test_an_image_leaves_no_file_behind(temporary: Path) -> None:
+    build(source("cortex-m4"), CORES["cortex-m4"], MEMORY)
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_program_larger_than_any_image_is_refused() -> None:

@@ -53,7 +53,8 @@ def studies(tmp_path_factory, recipe_file):
         (stop, places[moment][1], ["prune", recipe_file, *STUDY, "--out", places[moment][0]])
         for moment, stop in stops.items()
     ]
-    return {moment: (code, *places[moment]) for moment, code in zip(stops, stop_each(jobs), strict=True)}
+    codes = stop_each(jobs, ["optuna.storages", "matplotlib.figure"])
+    return {moment: (code, *places[moment]) for moment, code in zip(stops, codes, strict=True)}
 
 
 @pytest.fixture(scope="module")

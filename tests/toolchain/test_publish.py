@@ -31,6 +31,7 @@ from toolchain.publish import publish
 from toolchain.publish.card import recipe_toml
 from toolchain.publish.origins import ORIGINS
 from toolchain.publish.publishing import FILES, check_float64, check_vectors, no_bar
+from toolchain.publish.refresh import main as refresh
 from toolchain.training import train
 from toolchain.vectors import make_vectors, read_vectors
 
@@ -323,6 +324,26 @@ def test_any_text_and_key_survives_the_card() -> None:
     options = {"a b": 'é "q" \\ \n ]', "ü": 1.5e-7, "flag": True, "": 3}
     recipe = RECIPE.model_copy(update={"summary": "tab\t\u2028 \U0001f600", "options": options})
     assert parse_recipe(tomllib.loads(recipe_toml(recipe)), "") == recipe
+
+
+def test_costs_on_a_card_are_brought_up_to_date_and_nothing_else(published: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(published, tmp_path / "p")
+    before = content(folder)
+    card = before["card.md"].decode()
+    stale = re.sub(r"(?m)^\| (flash, estimated|devices it fits) \| .* \|$", r"| \1 | 1 |", card)
+    assert stale.count("| 1 |") == 2
+    (folder / "card.md").write_text(stale)
+    refresh([str(folder)])
+    assert content(folder) == before
+
+
+def test_a_card_without_costs_is_not_touched(published: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(published, tmp_path / "p")
+    (folder / "card.md").write_text("# a card\n")
+    message = r"^a card must have the sections '## Cost' and '## Files', and this one does not$"
+    with pytest.raises(InputError, match=message):
+        refresh([str(folder)])
+    assert (folder / "card.md").read_text() == "# a card\n"
 
 
 def test_the_card_trains_a_shipped_recipe_by_name_and_another_by_its_file(published: Path) -> None:

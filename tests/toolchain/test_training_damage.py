@@ -19,8 +19,8 @@ RECIPE = {
     "dataset": "digits",
     "threads": 1,
     "phases": [
-        {"name": "pretrain", "epochs": 1, "precision": "float", "learning_rate": 0.01, "batch_size": 32},
-        {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 32},
+        {"name": "pretrain", "epochs": 1, "precision": "float", "learning_rate": 0.01, "batch_size": 128},
+        {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 128},
     ],
 }
 

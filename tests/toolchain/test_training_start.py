@@ -24,8 +24,8 @@ RECIPE = {
     "dataset": "digits",
     "threads": 1,
     "phases": [
-        {"name": "pretrain", "epochs": 1, "precision": "float", "learning_rate": 0.01, "batch_size": 64},
-        {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 64},
+        {"name": "pretrain", "epochs": 1, "precision": "float", "learning_rate": 0.01, "batch_size": 128},
+        {"name": "qat", "epochs": 2, "precision": "quantized", "learning_rate": 0.01, "batch_size": 128},
     ],
 }
 

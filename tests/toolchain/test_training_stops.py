@@ -38,14 +38,14 @@ name = "pretrain"
 epochs = 1
 precision = "float"
 learning_rate = 0.01
-batch_size = 32
+batch_size = 128
 
 [[phases]]
 name = "qat"
 epochs = 3
 precision = "quantized"
 learning_rate = 0.01
-batch_size = 32
+batch_size = 128
 """
 
 

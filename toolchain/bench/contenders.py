@@ -51,7 +51,7 @@ def executor(program: Program, name: str, row: ExecutorRow, kernel: str, threads
     """An executor with the options it has. Raises MissingToolError."""
     if why := row.missing():
         raise MissingToolError(f"executor {name} {why}")
-    tuning = tuning_of(row)
+    tuning = tuning_of(name, row)
     wanted: dict[str, Any] = {"kernel": kernel, "threads": threads}
     session = Session(program, name, {name: row}, **{key: wanted[key] for key in sorted(tuning)})
 

@@ -92,8 +92,8 @@ def command(data: str, data_dir: Path | None, out: Path, as_json: bool) -> None:
     with extra("all", "the demo"):
         from toolchain.data import load as load_data
         from toolchain.demo import DEMOS, demonstrate, train_once
-    for row in exporters.executors().values():
-        row.load()  # a missing package is said before training, not after
+    for name, row in exporters.executors().items():
+        row.load(name)  # a missing package is said before training, not after
     dataset = load_data(data, data_dir, tell_download)
     shown = []
     for recipe in DEMOS[data]:

@@ -15,26 +15,30 @@ from toolchain.cost.nodes import Constants, NodeCost, node_costs
 from toolchain.cost.skips import skip_table
 from toolchain.devices import Logic, Needs, Verdict, find, judge
 from toolchain.mcu.assess import Measure, assess
+from toolchain.mcu.estimate import Estimate
+from toolchain.mcu.footprint import Footprint, footprint, generator
+from toolchain.synthesis.figures import Synthesis
 
 CODE_BASE_BYTES = 128
 CODE_OP_BYTES = 128
 CODE_NODE_BYTES = 16
 STACK_BYTES = 256
-"""Call frames and the accumulators of one output position: what RAM holds beside the arena."""
+"""Where there is no C: call frames and the accumulators of one output position."""
 
 
 def code_bytes(program: Program) -> int:
-    """Estimated machine code whatever the device: a base, one routine per kind of op, one call per node.
-
-    Microcontrollers are judged by the C that is generated for their core instead (toolchain.mcu).
-    """
+    """A guess at the machine code of a program that the C exporter refuses: a base, one routine per kind of
+    op, one call per node."""
     kinds = {node.op.name for node in program.nodes}
     return CODE_BASE_BYTES + CODE_OP_BYTES * len(kinds) + CODE_NODE_BYTES * len(program.nodes)
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Sums over all layers, and what only the whole has: arena, code, flash, RAM (bytes)."""
+    """Sums over all layers, and what only the whole has.
+
+    ``arena_bytes``: of the planned arena of bit planes, whatever the device. ``footprint``: flash and RAM.
+    """
 
     parameters: int
     nonzero: int
@@ -43,17 +47,22 @@ class Total:
     constants: Constants
     circuits: Circuits
     arena_bytes: int
-    code_bytes: int
+    footprint: Footprint
+
+    @property
+    def code_bytes(self) -> int:
+        """Estimated code, part of ``flash_bytes``."""
+        return self.footprint.bytes.code
 
     @property
     def flash_bytes(self) -> int:
-        """Constants and estimated code."""
-        return self.constants.bytes + self.code_bytes
+        """Constants and code of the C for the footprint's target."""
+        return self.footprint.bytes.flash
 
     @property
     def ram_bytes(self) -> int:
-        """Arena and stack."""
-        return self.arena_bytes + STACK_BYTES
+        """Arena, arrays of the caller and stack of the C for the footprint's target."""
+        return self.footprint.bytes.ram
 
     @property
     def float32_bytes(self) -> int:
@@ -69,7 +78,7 @@ class Total:
 @dataclass(frozen=True, slots=True)
 class Report:
     """Costs of one program. ``forms``: of the linear layers, by name. ``devices``: verdict by device name.
-    ``skip_cost``: plain JSON."""
+    ``skip_cost``: plain JSON. ``synthesis``: what Yosys made of it, where it was asked."""
 
     program: str
     layers: tuple[NodeCost, ...]
@@ -78,13 +87,17 @@ class Report:
     memory: MemoryPlan
     devices: Mapping[str, Verdict]
     skip_cost: Mapping[str, Any]
+    synthesis: Synthesis | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON; its keys are part of the interface."""
         return {
             "program": self.program,
-            "layers": [_layer_json(layer, self.forms.get(layer.name)) for layer in self.layers],
-            "total": _total_json(self.total),
+            "layers": [
+                _layer_json(layer, self.forms.get(layer.name)) | {"synthesis": self._synthesis(layer.name)}
+                for layer in self.layers
+            ],
+            "total": _total_json(self.total) | {"synthesis": self.synthesis and self.synthesis.to_json()},
             "memory": {
                 "peak": self.memory.peak,
                 "live_bytes": self.memory.live_bytes,
@@ -101,6 +114,11 @@ class Report:
             "devices": {name: verdict.to_json() for name, verdict in self.devices.items()},
             "skip_cost": dict(self.skip_cost),
         }
+
+    def _synthesis(self, name: str) -> dict[str, Any] | None:
+        """Of the circuit that makes the value ``name``."""
+        rows = self.synthesis.rows if self.synthesis else ()
+        return next((row.to_json() for row in rows if row.stage == name), None)
 
 
 def _costs_json(cost: NodeCost | Total) -> dict[str, Any]:
@@ -139,6 +157,8 @@ def _total_json(total: Total) -> dict[str, Any]:
         "code_bytes": total.code_bytes,
         "flash_bytes": total.flash_bytes,
         "ram_bytes": total.ram_bytes,
+        "target": None if total.footprint.refused else total.footprint.target,
+        "refused": total.footprint.refused or None,
         "float32_bytes": total.float32_bytes,
         "compression": round(total.compression, 2),
     }
@@ -165,26 +185,29 @@ def report(program: Program, devices: Iterable[str] = (), measure: Measure | Non
     """
     chosen = [find(name) for name in devices]
     layers, memory = node_costs(program), plan(program)
+    constants = sum((layer.constants for layer in layers), Constants())
+    guess = Estimate(constants.bytes, code_bytes(program), memory.arena_bytes, 0, STACK_BYTES)
+    generated = generator(program)
     total = Total(
         *(
             sum(getattr(layer, key) for layer in layers)
             for key in ("parameters", "nonzero", "macs", "bops")
         ),
-        constants=sum((layer.constants for layer in layers), Constants()),
+        constants=constants,
         circuits=sum((layer.circuits for layer in layers), WIRES),
         arena_bytes=memory.arena_bytes,
-        code_bytes=code_bytes(program),
+        footprint=footprint(generated, guess),
     )
     needs = Needs(
-        total.flash_bytes,
-        total.ram_bytes,
+        guess.flash,
+        guess.ram,
         total.arena_bytes,
         _logic(total.circuits.one_position),
         _logic(total.circuits.parallel),
         memory.peak,
     )
     verdicts = {
-        device.name: assess(program, device, needs, measure) if device.target else judge(device, needs)
+        device.name: assess(generated, device, needs, measure) if device.target else judge(device, needs)
         for device in chosen
     }
     forms = weight_forms(program, layers)

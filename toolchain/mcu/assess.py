@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from exporters.c99.build import Source, generate
+from exporters.c99.build import Source
 from runtime.errors import ProgramError
-from runtime.ir import Program
 from toolchain.devices import Device, Needs, Verdict, judge
-from toolchain.mcu.estimate import Estimate, estimate
+from toolchain.mcu.estimate import Estimate
+from toolchain.mcu.footprint import Generator
 from toolchain.mcu.measure import LayerWork, Measurement, Speed
 
 ESTIMATED, MEASURED = "estimated", "measured"
@@ -19,18 +19,18 @@ Measure = Callable[[Device, Source], Measurement]
 """Builds and runs a program's C for a device."""
 
 
-def assess(program: Program, device: Device, needs: Needs, measure: Measure | None = None) -> Verdict:
-    """The verdict on ``program`` and a microcontroller.
+def assess(generated: Generator, device: Device, needs: Needs, measure: Measure | None = None) -> Verdict:
+    """The verdict on a program and a microcontroller.
 
-    ``needs``: of the program whatever the device; its flash and RAM are replaced by those of the C that is
-    generated for the device's core.
+    ``generated``: its C. ``needs``: of the program whatever the device; its flash and RAM are replaced by
+    those of the C for the device's core.
     """
     try:
-        source = generate(program, device.target, vectors=0)
+        made = generated(device.target)
     except ProgramError as error:
         flash, ram = needs.flash_bytes, needs.ram_bytes
         return Verdict(False, f"does not fit: {error}; {ESTIMATED}", flash, ram, None)
-    guess = estimate(source)
+    source, guess = made.source, made.estimate
     found = measure(device, source) if measure else None
     exact = found.sizes if found else guess
     basis = MEASURED if found else ESTIMATED

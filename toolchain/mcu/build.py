@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.c99.build import Source
-from runtime.errors import GatefoldError, InputError, MissingToolError
+from exporters.c99.compilers import C_FLAGS, TIMEOUT, ZIG, run_compiler, workplace
+from runtime.errors import InputError, MissingToolError
 from toolchain.data.download import cache_dir
 from toolchain.mcu.cores import Core
 from toolchain.mcu.harness import (
@@ -29,16 +25,17 @@ from toolchain.mcu.harness import (
 PACKAGES = ("ziglang", "unicorn", "elftools")
 """Modules that measuring needs; the extra ``mcu`` installs them."""
 
-C_FLAGS = (
-    *("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-ffreestanding"),
-    *("-ffunction-sections", "-fdata-sections", "-fstack-size-section"),
+_PLAIN_FLAGS = (
+    *("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fstack-size-section"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-fno-sanitize=all", "-fno-pic"),
 )
+
+OWN_FLAGS = (*C_FLAGS, *_PLAIN_FLAGS)
 """Flags of the program's own files, beside the target's optimization level."""
 
 PROFILE_FLAGS = ("-include", "gf_profile.h")
 
-HARNESS_FLAGS = ("-std=gnu99", "-Os", *C_FLAGS[5:])
+HARNESS_FLAGS = ("-std=gnu99", "-Os", *_PLAIN_FLAGS)
 
 Progress = Callable[[str], None]
 """Gets one line about what is being done."""
@@ -79,7 +76,7 @@ def build(
 
     ``optimize``: in place of the target's level. ``profile``: every step reports that it begins. Raises
     MissingToolError where ``ziglang`` is not installed, InputError where the program is too large for any
-    image, and GatefoldError with the compiler's first error.
+    image, and GatefoldError with the compiler's first error, or where it hangs; its log is then kept.
     """
     level = optimize or source.target.optimize
     if why := missing():
@@ -90,74 +87,54 @@ def build(
             f"{source.name} takes {largest:,} bytes, and an image may have {REGION_BYTES:,} of each memory;"
             " give --no-measure or a smaller network"
         )
+    doing = f"compiling {source.name} for {core.name}"
     if progress:
-        progress(f"compiling {source.name} for {core.name} with {level}")
-    with tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
-        work = Path(folder)
+        progress(f"{doing} with {level}")
+    with workplace(doing) as work:
         for path, content in source.files.items():
             (work / path).parent.mkdir(parents=True, exist_ok=True)
             (work / path).write_bytes(content)
         (work / "gf_harness.c").write_text(harness_c(source, core.decoder), encoding="utf-8")
         (work / "gf_profile.h").write_text(PROFILE_H, encoding="utf-8")
-        triple, cpu = source.target.zig
-        cc = ("cc", "-target", triple, f"-mcpu={cpu}", *core.flags)
         own = {"program.o": f"{source.name}.c", "weights.o": f"{source.name}_weights.c"}
+        flags = (level, *OWN_FLAGS, *(PROFILE_FLAGS if profile else ()))
         for name, path in own.items():
-            _compile(work, core, cc, path, name, (level, *C_FLAGS, *(PROFILE_FLAGS if profile else ())))
+            _compile(source, core, path, work / name, flags)
         objects = {name: (work / name).read_bytes() for name in own}
         if not core.links:
             return Image(source, core, memory, level, profile, b"", objects)
-        _compile(work, core, cc, "gf_harness.c", "harness.o", HARNESS_FLAGS)
+        _compile(source, core, "gf_harness.c", work / "harness.o", HARNESS_FLAGS)
         (work / "image.ld").write_text(linker_script(memory), encoding="utf-8")
-        _zig(
-            work,
-            f"linking {source.name} for {core.name}",
-            (
-                "build-exe",
-                *own,
-                "harness.o",
-                "-target",
-                triple,
-                f"-mcpu={cpu}",
-                "-OReleaseSmall",
-                "-fno-strip",
-                "--gc-sections",
-                "--emit-relocs",
-                "--script",
-                "image.ld",
-                f"-fentry={ENTRY}",
-                "-femit-bin=image.elf",
-            ),
-        )
-        return Image(source, core, memory, level, profile, (work / "image.elf").read_bytes(), objects)
+        elf = _link(source, core, [*own, "harness.o"], work / "image.elf")
+        return Image(source, core, memory, level, profile, elf, objects)
 
 
-def _compile(work: Path, core: Core, cc: Sequence[str], path: str, name: str, flags: Sequence[str]) -> None:
-    _zig(work, f"compiling {path} for {core.name}", (*cc, *flags, "-c", path, "-o", name))
+def _compile(source: Source, core: Core, path: str, result: Path, flags: Sequence[str]) -> None:
+    triple, cpu = source.target.zig
+    chosen = ("cc", "-target", triple, f"-mcpu={cpu}", *core.flags, *flags)
+    _zig(f"compiling {path} for {core.name}", (*chosen, "-c", path, "-o", result.name), result)
 
 
-def _zig(work: Path, what: str, arguments: Sequence[str]) -> None:
+def _link(source: Source, core: Core, objects: Sequence[str], result: Path) -> bytes:
+    """The image of ``objects`` and the library routines that they call; ``image.ld`` lies beside them."""
+    triple, cpu = source.target.zig
+    kept = ("-OReleaseSmall", "-fno-strip", "--gc-sections", "--emit-relocs")
+    _zig(
+        f"linking {source.name} for {core.name}",
+        (
+            *("build-exe", *objects, "-target", triple, f"-mcpu={cpu}", *kept),
+            *("--script", "image.ld", f"-fentry={ENTRY}", f"-femit-bin={result.name}"),
+        ),
+        result,
+    )
+    return result.read_bytes()
+
+
+def _zig(what: str, arguments: Sequence[str], result: Path) -> None:
+    """Run ``zig`` with caches of this user: library routines are built once for each core."""
     caches = cache_dir() / "zig"
     settings = {
         "ZIG_GLOBAL_CACHE_DIR": str(caches / "global"),
         "ZIG_LOCAL_CACHE_DIR": str(caches / "local"),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "ziglang", *arguments],
-        cwd=work,
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        raise GatefoldError(f"{what} failed: {_first_error(done.stderr)}")
-
-
-def _first_error(text: str) -> str:
-    """The line of the first error, or the last line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"\berror\b", line)]
-    return (errors or lines or ["no message"])[0][:300]
+    run_compiler((*ZIG, *arguments), result, what, TIMEOUT, settings)

@@ -159,17 +159,18 @@ def _solve(
 def _glue(samples: Sequence[Sample]) -> dict[str, float]:
     """Bytes of a program's own statements: of all of them, and by what they are made of."""
     own = [at.sizes.code - sum(f.bytes for f in at.sizes.functions if is_kernel(f)) for at in samples]
-    base, token, wide, loop = _solve(
+    base, token, inlined, wide, loop = _solve(
         [
             [1] * len(samples),
             [at.features.tokens for at in samples],
+            [at.features.inlined for at in samples],
             [at.features.wide for at in samples],
             [at.features.loops for at in samples],
         ],
         own,
         [1 / at.sizes.flash for at in samples],
     )
-    return {"base": base, "token": token, "wide": wide, "loop": loop}
+    return {"base": base, "token": token, "inlined": inlined, "wide": wide, "loop": loop}
 
 
 def _structures(samples: Sequence[Sample]) -> dict[str, Any]:

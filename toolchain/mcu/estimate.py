@@ -43,7 +43,8 @@ class Features:
     """What of the generated text code size depends on.
 
     ``calls``: call sites of functions of the header. ``tokens``: of statements. ``wide``: words that stand
-    for arithmetic on 64 bits. ``loops``: number of them. ``tables``: structures by type, rows where they
+    for arithmetic on 64 bits. ``loops``: number of them. ``inlined``: tokens of the header's functions that
+    have no code of their own, once for every call of one. ``tables``: structures by type, rows where they
     are arrays.
     """
 
@@ -51,6 +52,7 @@ class Features:
     tokens: int
     wide: int
     loops: int
+    inlined: int
     tables: Mapping[str, int]
 
     @property
@@ -67,29 +69,51 @@ def structures(source: Source) -> list[tuple[str, str]]:
 
 def features(source: Source) -> Features:
     """The features of the program's own file."""
-    text = _COMMENT.sub("", source.files[f"{source.name}.c"].decode())
-    text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    text = _statements(source.files[f"{source.name}.c"].decode())
     tables: Counter[str] = Counter()
     for kind, _, many, body in _CONSTANT.findall(text):
         tables[kind] += body.count("{") if many else 1
     code = _CONSTANT.sub("", text)
     calls = Counter(_CALL.findall(code))
-    for name, callees in _inline(source.files[HEADER].decode()).items():
-        for callee in callees:
+    inline = _inline(source.files[HEADER].decode())
+    inlined = sum(times * inline[name].tokens for name, times in calls.items() if name in inline)
+    for name, function in inline.items():
+        for callee in function.calls:
             calls[callee] += calls[name]
     return Features(
         {name: times for name, times in calls.items() if times},
-        len(_TOKEN.findall(_CAST.sub("", code))),
+        _tokens(code),
         len(WIDE.findall(code)),
         code.count("for ("),
+        inlined,
         tables,
     )
 
 
+def _statements(text: str) -> str:
+    """C without comments and without lines of the preprocessor."""
+    return "\n".join(line for line in _COMMENT.sub("", text).splitlines() if not line.startswith("#"))
+
+
+def _tokens(code: str) -> int:
+    return len(_TOKEN.findall(_CAST.sub("", code)))
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A function of the header that becomes part of its callers: what it calls, and its tokens."""
+
+    calls: tuple[str, ...]
+    tokens: int
+
+
 @cache
-def _inline(header: str) -> dict[str, list[str]]:
-    """Functions of the header that have no code of their own, each after what it is called by: callees."""
-    found = {name: _CALL.findall(body) for name, body in _INLINE.findall(_COMMENT.sub("", header))}
+def _inline(header: str) -> dict[str, Inline]:
+    """Functions of the header that have no code of their own, each after what it is called by."""
+    found = {
+        name: Inline(tuple(_CALL.findall(body)), _tokens(body))
+        for name, body in _INLINE.findall(_statements(header))
+    }
     return dict(reversed(found.items()))
 
 
@@ -133,7 +157,8 @@ def estimate(source: Source, table: Mapping[str, Any] | None = None) -> Estimate
     calls = found.calls | dict.fromkeys(routines, 2)
     reached = _reached(calls, row["kernels"])
     code = sum(_entry(row["kernels"], name, sites)["bytes"] for name, sites in reached.items())
-    code += row["base"] + row["token"] * found.tokens + row["wide"] * found.wide + row["loop"] * found.loops
+    code += row["base"] + row["token"] * found.tokens + row["inlined"] * found.inlined
+    code += row["wide"] * found.wide + row["loop"] * found.loops
     unknown = set(calls) - set(row["kernels"]) - set(_inline(source.files[HEADER].decode()))
     code += row["other"] * len(unknown)
     constants = sum(

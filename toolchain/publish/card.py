@@ -19,6 +19,9 @@ from toolchain.report.single import skips_of
 from toolchain.tables import Table, markdown_cell, to_markdown
 from toolchain.training import Run
 
+COST_TITLE, FILES_TITLE = "## Cost", "## Files"
+"""Titles of the section on costs and of the one behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -70,10 +73,9 @@ def card_text(evidence: Evidence) -> str:
         _facts(_accuracy(evidence)),
         "## Training",
         _facts(_training(evidence.run)),
-        "## Cost",
-        _facts(_cost(evidence.cost)),
-        _skips(evidence.cost),
-        "## Files",
+        COST_TITLE,
+        cost_section(evidence.cost),
+        FILES_TITLE,
         to_markdown(Table.of(["file", "bytes", "SHA-256"], _files(evidence))),
         "## Data",
         _facts(_data(evidence)),
@@ -83,6 +85,11 @@ def card_text(evidence: Evidence) -> str:
         f"```toml\n{recipe_toml(recipe)}```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def cost_section(cost: Report) -> str:
+    """What the program costs, and its skip connections."""
+    return "\n\n".join(filter(None, (_facts(_cost(cost)), _skips(cost))))
 
 
 def _line(value: object) -> str:
@@ -160,8 +167,8 @@ def _cost(cost: Report) -> list[tuple[str, object]]:
         ("parameters", f"{number(total.parameters)} ({number(total.nonzero)} weights not 0)"),
         ("weights, packed", f"{number(total.constants.weight_bytes)} bytes"),
         ("all constants", f"{number(total.constants.bytes)} bytes"),
-        ("flash, estimated", f"{number(total.flash_bytes)} bytes"),
-        ("RAM, estimated", f"{number(total.ram_bytes)} bytes"),
+        ("flash, estimated", f"{number(total.flash_bytes)} bytes: {total.footprint.basis}"),
+        ("RAM, estimated", f"{number(total.ram_bytes)} bytes: {total.footprint.basis}"),
         ("MACs", number(total.macs)),
         ("BOPs", number(total.bops)),
         ("gate equivalents, fully parallel", number(circuits.parallel.ge)),

@@ -177,6 +177,7 @@ class CostComparison:
             "comparison": {
                 "programs": list(self.entries),
                 "totals": totals,
+                "basis": {label: e.report.total.footprint.basis for label, e in self.entries.items()},
                 "ratios": _ratios(totals),
                 "layers": self._side_by_side("layer", _layers),
                 "skips": {

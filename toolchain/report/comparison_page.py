@@ -29,9 +29,9 @@ QUANTITIES: dict[str, tuple[str, Callable[[float], str], bool]] = {
     "threshold_bytes": ("thresholds", size, True),
     "lookup_bytes": ("lookup tables", size, True),
     "bias_bytes": ("biases", size, True),
-    "flash_bytes": ("flash", size, True),
-    "ram_bytes": ("RAM", size, True),
-    "arena_bytes": ("  of it arena", size, True),
+    "flash_bytes": ("flash, estimated", size, True),
+    "ram_bytes": ("RAM, estimated", size, True),
+    "arena_bytes": ("arena of bit planes", size, True),
     "ge": ("GE, fully parallel", number, True),
     "skip_ge": ("  of it skips", number, False),
     "skip_share": ("  share of the skips", percent, False),
@@ -70,6 +70,8 @@ def summary_of(data: Json) -> Table:
             ratio = data["ratios"][label][key] if compared else None
             cells.append(_with_ratio(_shown(data["totals"][label][key], text), ratio))
         rows.append([title.format(**data["totals"][first]), *cells])
+        if key == "ram_bytes":
+            rows.append(["flash and RAM are of", *(data["basis"][label] for label in data["programs"])])
     title = f"Programs (in brackets: ratio to {first})" if others else "Programs"
     return _side_by_side(title, "quantity", data, rows)
 

@@ -13,7 +13,7 @@ from exporters.c99.build import Port, Source
 from exporters.c99.compilers import Compiler
 from exporters.c99.targets import TARGETS, Target
 from runtime.interpreter import Interpreter
-from runtime.ir import Builder, Program
+from runtime.ir import Program
 from runtime.types import IntArray
 from tests.compilers import COMPILERS
 from tests.programs import random_inputs
@@ -158,22 +158,6 @@ def check_samples(
         assert (code, touched) == (0, False)
         differ = [name for name in program.outputs if not np.array_equal(found[name], wanted[name][sample])]
         assert not differ, f"sample {sample}: {differ}"
-
-
-def merged(name: str, programs: Sequence[Program]) -> Program:
-    """One program that runs all of them, so that one compilation tests many; values have numbers."""
-    b = Builder(name)
-    outputs: list[str] = []
-    for number, program in enumerate(programs):
-        names: dict[str, str] = {}
-        for spec in program.inputs:
-            names[spec.name] = b.input(f"p{number}_{spec.name}", spec.type.shape, spec.type.interval)
-        for node in program.nodes:
-            b.at_layer(f"{number}.{node.layer}")
-            operands = [names[operand] for operand in node.operands]
-            names[node.result] = b.add(node.op, *operands, name=f"p{number}_{node.result}")
-        outputs += [names[value] for value in program.outputs]
-    return b.build(outputs=tuple(outputs))
 
 
 def zig(target: str) -> tuple[Compiler, tuple[str, ...]]:

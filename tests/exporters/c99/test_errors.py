@@ -142,7 +142,7 @@ def test_a_failed_call_leaves_nothing_behind(native: Native) -> None:
         ({"layout": "cargo"}, "layout must be one of plain, arduino, zephyr, not 'cargo'"),
         (
             {"kernel": "fast"},
-            "kernel must be one of auto, lanes, columns, words, integers, listed, not 'fast'",
+            "kernel must be one of auto, lanes, columns, words, nibbles, integers, listed, not 'fast'",
         ),
     ],
 )

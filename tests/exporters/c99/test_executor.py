@@ -210,7 +210,7 @@ def test_the_row_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "it starts with no program; correct or unset it"
     )
     assert ROW.missing() == why
-    with pytest.raises(MissingToolError, match=r"^executor C99Executor has no compiler: GATEFOLD_CC "):
+    with pytest.raises(MissingToolError, match=r"^executor c99 has no compiler: GATEFOLD_CC "):
         Session(tiny(), "c99", TABLE)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from exporters.c99.build import generate
-from exporters.c99.names import PROGRAMS, comment, identifier, parameters
+from exporters.c99.build import Source, generate
+from exporters.c99.names import PROGRAMS, comment, parameters, program_prefix
+from exporters.c99.plan import KERNELS
 from runtime.ir import Builder, Program
 from runtime.ops import Add, Concat, Conv2d, Threshold
 from runtime.types import Interval
@@ -144,24 +146,71 @@ def test_programs_of_any_name_compile_link_and_run_together(tmp_path: Path) -> N
     names = [source.name for source in sources]
     assert len(set(names)) == len(LINKED)
     assert {"net_gatefold_kernels", "net_stdint", "net_test"} < set(names)
+    link_and_run(sources, tmp_path)
+
+
+def link_and_run(sources: Sequence[Source], folder: Path) -> None:
+    """All programs in one folder and one executable, which runs their self-tests."""
+    names = [source.name for source in sources]
+    assert len({name for source in sources for name in source.files}) > 5 * len(names)
     for source in sources:
-        write(source, tmp_path)
+        write(source, folder)
     checks = "".join(f"int {n}_selftest(void);\n" for n in names)
     calls = "".join(f"    if ({n}_selftest()) return {i + 1};\n" for i, n in enumerate(names))
     uses = "".join(f'#include "{n}.h"\n' for n in names)
-    (tmp_path / "use.c").write_text(
+    (folder / "use.c").write_text(
         f'#include <stdio.h>\n{uses}{checks}int main(void)\n{{\n{calls}    return puts("right") < 0;\n}}\n'
     )
     files = [f"{n}{part}.c" for n in names for part in ("", "_weights", "_selftest")]
     defines = [f"-D{n}_NO_MAIN" for n in names]
     command = [GCC, *STRICT, "-I.", "-O0", *defines, "use.c", *files, "-o", "use"]
-    call(command, tmp_path)
-    assert call(["./use"], tmp_path) == "right\n"
+    call(command, folder)
+    assert call(["./use"], folder) == "right\n"
+
+
+def limited(name: str, count: int) -> Program:
+    """A layer on few positions, with thresholds: its limits are of lanes, those of another of sums."""
+    b = Builder(name)
+    x = b.input("x", (8, 2, 2), Interval(0, 1))
+    conv = Conv2d(Weights(np.arange(32 * 72).reshape(32, 8, 3, 3) % 3 - 1, 3), None, (1, 1), (1, 1))
+    limits = np.tile(np.arange(count), (32, 1))
+    return b.build(outputs=(b.add(Threshold(limits, np.ones(32, int)), b.add(conv, x)),))
+
+
+def test_programs_whose_names_begin_with_another_link_and_run_together(tmp_path: Path) -> None:
+    """``a_lane`` and ``limits`` are no ``a`` and ``lane_limits``, whatever the kernels of each."""
+    made = {"a": "columns", "a_lane": "lanes", "a_sum": "words", "a_weights": "lanes", "a_step0": "columns"}
+    sources = [
+        generate(limited(name, 2 + number), "cortex-m4", vectors=2, kernel=kernel)
+        for number, (name, kernel) in enumerate(made.items())
+    ]
+    link_and_run(sources, tmp_path)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_constants_have_one_word_behind_the_name_of_the_program(kernel: str) -> None:
+    found = constant_names(generate(small(), "cortex-m4", name="a_b", kernel=kernel))
+    assert found
+    assert all(re.fullmatch(r"a_b_[a-z]+[0-9]*", name) for name in found)
+
+
+def constant_names(source: Source) -> list[str]:
+    """Names of the arrays that a program shows to a linker."""
+    header = source.files[f"{source.name}_weights.h"].decode()
+    return re.findall(r"^extern .*? GF_FLASH (\w+)\[", header, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("a_weights", "aweights"), ("a selftest", "aselftest"), ("a_Batch", "aBatch"), ("weights", "weights")],
+)
+def test_no_program_is_called_as_a_file_of_another(name: str, wanted: str) -> None:
+    assert generate(small(), name=name).name == wanted
 
 
 @pytest.mark.parametrize("title", [*TITLES, *HOSTILE])
 def test_program_names_make_plain_prefixes(title: str) -> None:
-    name = identifier(title)
+    name = program_prefix(title)
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", name)
     assert len(name) <= 53
     assert name.lower() not in PROGRAMS
