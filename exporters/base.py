@@ -101,6 +101,31 @@ EXPORTERS: dict[str, ExporterRow] = {
             ),
         },
     ),
+    "verilog": ExporterRow(
+        target="exporters.verilog.build:render",
+        summary="a folder of Verilog-2001 with testbench, synthesis scripts and constraints",
+        suffix="",
+        options=(
+            Option(
+                "pipeline",
+                ("layers", "levels", "depth", "combinational"),
+                "layers",
+                "where registers are: behind every layer, every so many logic levels, as few as depth",
+            ),
+            Option("levels", (), "", "most logic levels between registers, with pipeline levels"),
+            Option("depth", (), "", "most clocks from input to output, with pipeline depth"),
+            Option("part", (), "", "one position of one value or layer alone [default: the network]"),
+            Option("style", ("gates", "lut6"), "gates", "what is to be few: gates, or tables of 6 inputs"),
+            Option("name", (), "", "the top module, made from the program's name if empty"),
+        ),
+        executors={
+            "verilog": ExecutorRow(
+                "exporters.verilog.executor:VerilogExecutor",
+                "the exported pipeline in Verilator or Icarus Verilog, with bubbles; small networks",
+                check="exporters.verilog.simulators:missing",
+            ),
+        },
+    ),
     "c99": ExporterRow(
         target="exporters.c99.build:render",
         summary="a folder of freestanding C99 for processors and microcontrollers",

@@ -143,12 +143,12 @@ def _carry(mapper: _Mapper, node: int, partner: int | None) -> None:
     if partner is not None:
         _adder(mapper, "full_adder", literals, partner, carry)
         return
-    a, b, c = mapper.wires(literals)  # a mux: where two inputs differ the third decides
+    a, b, c = literals  # a mux: where two inputs differ the third decides
     differ = mapper.net.xor(a, b)
     mapper.map(differ >> 1)
     select = mapper.at_hand(differ)
     low, high = (a, c) if select == differ else (c, a)
-    mapper.add("mux", (select, low, high), (mapper.drive(carry),))
+    mapper.add("mux", (select, *mapper.wires((low, high))), (mapper.drive(carry),))
 
 
 def _xor(mapper: _Mapper, node: int, partner: int | None) -> None:

@@ -30,7 +30,7 @@ class Stage:
     """The circuit of one position of a node, with the Threshold that alone reads it folded in.
 
     ``operands``: names of the values it reads. ``value``: the one it makes, of ``type``. ``positions``: how
-    many copies a fully parallel circuit has.
+    many copies a fully parallel circuit has. ``nodes``: results of the ops it consists of.
     """
 
     value: str
@@ -39,6 +39,7 @@ class Stage:
     type: TensorType
     local: Local
     threshold: Threshold | None
+    nodes: tuple[str, ...] = ()
 
     @property
     def result(self) -> TensorType:
@@ -136,7 +137,8 @@ def stages(program: Program) -> Stages:
         reader = folded.get(node.result, node)
         threshold = reader.op if isinstance(reader.op, Threshold) and reader is not node else None
         local = localize(node.op, operands, node.type)
-        steps.append(Stage(reader.result, node.layer, node.operands, reader.type, local, threshold))
+        nodes = tuple(dict.fromkeys((node.result, reader.result)))
+        steps.append(Stage(reader.result, node.layer, node.operands, reader.type, local, threshold, nodes))
     return Stages(program, tuple(steps))
 
 

@@ -21,6 +21,7 @@ from runtime.session import Session
 from runtime.types import BIT, Interval, TensorType
 from runtime.weights import HAMILTON, Weights
 from tests.programs import random_codes
+from tests.quick import UNSIMULATED
 from toolchain.cli import main
 from toolchain.cost import report
 from toolchain.hamilton import SIGNS, SUBTRACTED, fast_program
@@ -169,7 +170,7 @@ def test_layers_that_have_no_such_form_stay(op: Op, x: TensorType) -> None:
     assert FastHamilton("fast")(program) is program
 
 
-@pytest.mark.parametrize("executor", sorted(exporters.executors()))
+@pytest.mark.parametrize("executor", sorted(UNSIMULATED))
 @pytest.mark.parametrize("levels", [3, 15])
 def test_the_pass_keeps_results_types_and_outputs_on_every_executor(levels: int, executor: str) -> None:
     rng = np.random.default_rng(levels)

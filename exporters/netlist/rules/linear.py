@@ -183,6 +183,22 @@ def linear(
     return nets.reshape(*result.shape, result.bits)
 
 
+def sum_words(net: Gates, op: Op, x: Nets, type_: TensorType) -> list[tuple[Word, int]]:
+    """For every neuron of a linear op with one position: the word that its thresholds are compared with,
+    and what is to be added to it to get the accumulator.
+
+    On the netlist that ``linear`` was called on with a threshold these are words that are there already.
+    """
+    conv, seen = LINEAR[type(op)](op, type_)
+    (window,) = _windows(conv, x.reshape(*seen.shape, seen.bits), seen, (1, 1))
+    bias = [0] * len(conv.weights.codes) if conv.bias is None else conv.bias.tolist()
+    parts = _sums_of(net, conv, seen)(window)
+    return [
+        (_sum_builder(net, part)(), part.constant + offset)
+        for part, offset in zip(parts, bias, strict=True)
+    ]
+
+
 def _sums_of(net: Gates, conv: Conv2d, seen: TensorType) -> Sums:
     codes = conv.weights.codes
     if isinstance(net, Netlist) and len(codes) > conv.groups and np.count_nonzero(codes) <= SHARE_LIMIT:
