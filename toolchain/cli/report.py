@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from toolchain.mcu.assess import Measure
 from toolchain.mcu.build import missing
 from toolchain.mcu.measure import Checks, Measurer
 from toolchain.report import FORMATS, CostComparison, compare_costs, to_text
+from toolchain.synthesis.assess import LIMIT, synthesize_program
+from toolchain.synthesis.pnr import TARGETS, placer
+from toolchain.synthesis.yosys import find_yosys
 from toolchain.tables import terminal_width
 from toolchain.vectors import Arrays, read_vectors
 
@@ -43,19 +47,47 @@ MEASURED_MACS = 50_000_000
 """Largest program that is measured without being asked to: running it under emulation takes long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Synthesizing:
+    """``limit``: most bits that a circuit may add up. ``device``: to place on, or None."""
+
+    limit: int
+    device: str | None
+
+
 def subject(
-    programs: tuple[Path, ...], devices: Iterable[str], measured: bool | None = False
+    programs: tuple[Path, ...],
+    devices: Iterable[str],
+    measured: bool | None = False,
+    synthesizing: Synthesizing | None = None,
 ) -> Report | CostComparison:
     """The report of one program, or several side by side. ``measured``: None decides by the program."""
     once_each(programs)
     if len(programs) == 1:
         program = load(programs[0])
-        return report(program, devices, measurer(program, programs[0], measured))
+        found = report(program, devices, measurer(program, programs[0], measured))
+        return synthesized(found, program, synthesizing) if synthesizing else found
+    if synthesizing:
+        raise InputError(
+            f"one program at a time can be synthesized, not {len(programs)}; leave out --synthesize or "
+            "give one"
+        )
     if measured:
         raise InputError(
             f"one program at a time can be measured, not {len(programs)}; leave out --measure or give one"
         )
     return compare_costs(((str(path), load(path)) for path in programs), devices)
+
+
+def synthesized(found: Report, program: Program, wanted: Synthesizing) -> Report:
+    """``found`` with what Yosys, and nextpnr where a device is named, make of every circuit.
+
+    Raises MissingToolError where they are not there.
+    """
+    yosys = find_yosys("--synthesize")
+    place = placer(wanted.device, yosys, "--place-and-route") if wanted.device else None
+    result = synthesize_program(program, found.layers, yosys, wanted.limit, progress=tell, place=place)
+    return replace(found, synthesis=result)
 
 
 def measurer(program: Program, path: Path, measured: bool | None) -> Measure | None:
@@ -107,6 +139,26 @@ def tell(line: str) -> None:
     help="Cross-compile and emulate on the microcontrollers [default: where a device is named, the extra "
     "`mcu` is installed and the program is not large].",
 )
+@click.option(
+    "--synthesize",
+    is_flag=True,
+    help="Also run Yosys on every circuit that is not too large (extra `synth`).",
+)
+@click.option(
+    "--synthesize-limit",
+    "limit",
+    type=click.IntRange(0),
+    default=LIMIT,
+    show_default=True,
+    help="Most bits that one position of a circuit may add up to be synthesized: nonzero weights times "
+    "bits.",
+)
+@click.option(
+    "--place-and-route",
+    "place",
+    type=click.Choice(list(TARGETS)),
+    help="Also place and route what is synthesized with nextpnr, one circuit at a time.",
+)
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), help="[default: table]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead.")
 @json_option
@@ -114,6 +166,9 @@ def command(
     programs: tuple[Path, ...],
     devices: tuple[str, ...],
     measure: bool | None,
+    synthesize: bool,
+    limit: int,
+    place: str | None,
     format_: str | None,
     output: Path | None,
     as_json: bool,
@@ -126,7 +181,8 @@ def command(
     formats = FORMATS | {"table": partial(to_text, width=None if output else terminal_width())}
     if measure is None and not any(find(name).kind == "mcu" for name in devices):
         measure = False
-    found = subject(programs, devices or DEVICES, measure)
+    synthesizing = Synthesizing(limit, place) if synthesize or place else None
+    found = subject(programs, devices or DEVICES, measure, synthesizing)
     text = formats[format_ or ("json" if as_json else "table")](found)
     if output is None:
         click.echo(text.rstrip())

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from exporters.netlist.graph import STYLES
 from runtime.errors import InputError, MismatchError
 from runtime.ir import Program
 from runtime.ops import Conv2d, Dense
@@ -24,6 +25,7 @@ from toolchain.cli.common import (
     table,
     tell_download,
 )
+from toolchain.cli.proof import PART_LIMIT, check_proofs, proof_json, proof_table, proofs
 from toolchain.compare import REFERENCE, Comparison, Samples, compare, random_samples
 from toolchain.cost.nodes import macs_of
 from toolchain.executors import chosen
@@ -128,6 +130,31 @@ def model_line(found: dict[str, int]) -> str:
     metavar="RUN",
     help="Also the float64 model of this run directory, on the test images (needs --data).",
 )
+@click.option(
+    "--prove",
+    "proving",
+    is_flag=True,
+    help="Also prove that the gates of every circuit are the program, and that its synthesized Verilog is "
+    "those gates (extra `synth`).",
+)
+@click.option(
+    "--part", metavar="NAME", help="Prove this circuit alone: a value, or a layer with one circuit."
+)
+@click.option(
+    "--style",
+    type=click.Choice(list(STYLES)),
+    default="gates",
+    show_default=True,
+    help="Of the circuits to prove.",
+)
+@click.option(
+    "--synthesize-limit",
+    "limit",
+    type=click.IntRange(0),
+    default=PART_LIMIT,
+    show_default=True,
+    help="Most bits that a circuit may add up for its Verilog to be synthesized and proved.",
+)
 @json_option
 def command(
     program: Path,
@@ -139,6 +166,10 @@ def command(
     data_dir: Path | None,
     images: int | None,
     run: Path | None,
+    proving: bool,
+    part: str | None,
+    style: str,
+    limit: int,
     as_json: bool,
 ) -> None:
     """Check that executors give the same bits as the interpreter, on random and real inputs.
@@ -146,6 +177,9 @@ def command(
     Exits with code 4 on one differing bit.
     """
     loaded = load(program)
+    if part is not None and not proving:
+        raise InputError("--part names a circuit to prove; give --prove too")
+    proved = proofs(loaded, part, style, limit) if proving else []
     rows = chosen("all" if executors is None else executors)
     stored = read_vectors(vectors, loaded) if vectors else None
     if samples is None:
@@ -170,7 +204,13 @@ def command(
         result["model"] = model_rows(loaded, run, sets[-1][loaded.inputs[0].name])
         result["ok"] = result["ok"] and not result["model"]["mismatches"]
         text += "\n" + model_line(result["model"])
+    if proving:
+        result["proof"] = proof_json(proved)
+        result["ok"] = result["ok"] and result["proof"]["ok"]
+        text += "\n\n" + proof_table(proved)
     emit(result, as_json, text)
+    if proving:
+        check_proofs(proved)
     if not result["ok"]:
         raise MismatchError(failure(comparison))
 

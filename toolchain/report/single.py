@@ -8,7 +8,9 @@ from typing import Any
 from toolchain.cost import Report
 from toolchain.cost.forms import FORM_KEYS
 from toolchain.devices import number, size
+from toolchain.mcu.footprint import Footprint
 from toolchain.report.page import Page
+from toolchain.report.synthesis import placement_of, synthesis_of, synthesis_records
 from toolchain.tables import Table
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -78,17 +80,30 @@ def totals_of(report: Report) -> Table:
         ("lookup tables", size(total.constants.lookup_bytes)),
         ("biases", size(total.constants.bias_bytes)),
         ("float-32 equivalent", f"{size(total.float32_bytes)} ({total.compression:.1f} times as much)"),
-        ("flash", f"{size(total.flash_bytes)} ({size(total.code_bytes)} of it code, estimated)"),
-        (
-            "RAM",
-            f"{size(total.ram_bytes)} (arena {size(total.arena_bytes)}, most live at {report.memory.peak})",
-        ),
+        ("arena of bit planes", f"{size(total.arena_bytes)} (most live at {report.memory.peak})"),
+        *_footprint(total.footprint),
         ("MACs", number(total.macs)),
         ("BOPs", number(total.bops)),
         ("fully parallel circuit", f"{number(data['gates']['ge'])} GE, {number(data['lut6'])} LUT6"),
         ("one position, reused", f"{reused} GE, {number(data['lut6_one_position'])} LUT6"),
     ]
     return Table("Total", ("quantity", "value"), rows)
+
+
+def _footprint(found: Footprint) -> list[tuple[str, str]]:
+    """Flash and RAM, and of what."""
+    used = found.bytes
+    rows = [
+        ("flash, estimated", f"{size(used.flash)} ({size(used.code)} of it code)"),
+        (
+            "RAM, estimated",
+            f"{size(used.ram)} (arena {size(used.arena)}, arrays of the caller {size(used.ports)}, "
+            f"stack {size(used.stack)})",
+        ),
+        ("flash and RAM are of", found.basis),
+    ]
+    refused = f"for {found.target}: {found.refused}"
+    return [*rows, ("there is no C", refused)] if found.refused else rows
 
 
 def devices_of(report: Report) -> Table:
@@ -189,11 +204,15 @@ def records_of(report: Report) -> list[dict[str, Any]]:
     data = report.to_json()
     total = {"name": "total", "op": "", "layer": "", "shape": [], "bits": ""} | _shared(data["total"])
     no_forms = {"forms": dict.fromkeys(FORM_KEYS)}
-    return [_flat(row if row.get("forms") else row | no_forms) for row in (*data["layers"], total)]
+    rows = (*data["layers"], total)
+    figures = synthesis_records([row.pop("synthesis") for row in rows])
+    flat = [_flat(row if row.get("forms") else row | no_forms) for row in rows]
+    return [row | more for row, more in zip(flat, figures, strict=True)]
 
 
 def _shared(total: dict[str, Any]) -> dict[str, Any]:
-    own = {"arena_bytes", "code_bytes", "flash_bytes", "ram_bytes", "float32_bytes", "compression"}
+    own = {"arena_bytes", "code_bytes", "flash_bytes", "ram_bytes", "target", "refused"}
+    own |= {"float32_bytes", "compression"}
     return {k: v for k, v in total.items() if k not in own} | {"activation_bytes": total["arena_bytes"]}
 
 
@@ -217,6 +236,8 @@ def report_page(report: Report) -> Page:
         microcontrollers_of(report),
         instructions_of(report),
         skips_of(report),
+        synthesis_of(report.synthesis),
+        placement_of(report.synthesis),
     ]
     return Page(
         report.program, [table for table in tables if table.rows], report.to_json(), records_of(report)

@@ -1,0 +1,68 @@
+"""``gatefold verify --prove``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from exporters.netlist.stages import stages
+from runtime.errors import GatefoldError, MismatchError
+from runtime.ir import Program
+from toolchain.cli.common import table
+from toolchain.proof.prove import OPEN, PROVED, WRONG, Outcome, Row, prove
+from toolchain.synthesis.yosys import find_yosys
+
+PART_LIMIT = 25_000
+"""Most bits that a circuit may add up to go through Yosys: a minute or so of a free core."""
+
+
+def proofs(program: Program, part: str | None, style: str, limit: int) -> list[Row]:
+    """What is proved of every circuit of ``program``, or of ``part`` alone."""
+    yosys = find_yosys("--prove")
+    parts = stages(program)
+    chosen = [parts.part(part)] if part else list(parts.circuits)
+    return prove(chosen, yosys, style, limit, progress=tell)
+
+
+def tell(line: str) -> None:
+    """Say what is being done, on a terminal."""
+    if sys.stderr.isatty():
+        click.echo(line, err=True)
+
+
+def proof_json(rows: list[Row]) -> dict[str, Any]:
+    """The rows and their sums, as plain JSON."""
+    outcomes = [outcome for row in rows for outcome in (row.program, row.verilog)]
+    counts = {status: sum(o.status == status for o in outcomes) for status in (PROVED, WRONG, OPEN)}
+    return {
+        "ok": not counts[WRONG] and bool(counts[PROVED]),
+        "proved": counts[PROVED],
+        "differing": counts[WRONG],
+        "not_proved": counts[OPEN],
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+def proof_table(rows: list[Row]) -> str:
+    """One row per circuit."""
+    cells = [[row.stage, row.op, row.positions, _text(row.program), _text(row.verilog)] for row in rows]
+    return table(["circuit", "op", "positions", "program = netlist", "Verilog = netlist"], cells)
+
+
+def _text(outcome: Outcome) -> str:
+    if outcome.status == PROVED:
+        return f"proved: {outcome.method} ({outcome.seconds:.1f} s)"
+    return f"{'DIFFERS' if outcome.status == WRONG else 'not proved'}: {outcome.method}"
+
+
+def check_proofs(rows: list[Row]) -> None:
+    """Raise MismatchError with the input that shows a difference, GatefoldError where nothing is proved."""
+    for row in rows:
+        for outcome, what in ((row.program, "the program"), (row.verilog, "its Verilog")):
+            if outcome.status == WRONG:
+                raise MismatchError(f"the circuit of {row.stage!r} is not {what}: {outcome.method}")
+    if not any(o.status == PROVED for row in rows for o in (row.program, row.verilog)):
+        first = rows[0].program.method if rows else "the program has no gates"
+        raise GatefoldError(f"nothing could be proved: {first}")

@@ -1,0 +1,179 @@
+"""Every stage of a program proved: its circuit against the interpreter, its Verilog against its circuit."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from exporters.netlist.circuit import Circuit
+from exporters.netlist.limits import check_stage, summed_bits
+from exporters.netlist.stages import Stage
+from runtime.errors import GatefoldError, TooLargeError
+from toolchain.proof.elements import Hints, hints, is_polynomial, unproved
+from toolchain.proof.equivalence import input_text, reference_equals, verilog_equals
+from toolchain.proof.exhaustive import (
+    MOST_INPUTS,
+    Counterexample,
+    channel_types,
+    count,
+    difference_by_channel,
+    difference_of_all,
+    is_by_channel,
+    random_difference,
+)
+from toolchain.proof.reference import has_reference
+from toolchain.synthesis.map import verilog
+from toolchain.synthesis.yosys import TIMEOUT, Yosys
+
+FEW_INPUTS = 1 << 14
+"""Up to so many inputs all are tried before anything else."""
+
+RANDOM_INPUTS = 4096
+"""Inputs tried where a proof has failed, in search of the one that shows why."""
+
+PROVED, WRONG, OPEN = "proved", "differs", "not proved"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``status``: ``proved``, ``differs`` or ``not proved``. ``method``: how, or why not, or the input that
+    shows a difference."""
+
+    status: str
+    method: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known about one stage."""
+
+    stage: str
+    layer: str
+    op: str
+    positions: int
+    program: Outcome
+    verilog: Outcome
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def prove(
+    parts: Iterable[Stage],
+    yosys: Yosys,
+    style: str = "gates",
+    limit: int = 25_000,
+    timeout: float = TIMEOUT,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """A row for every stage.
+
+    ``limit``: most bits that a stage may add up for its Verilog to be synthesized. ``timeout``: seconds
+    that Yosys may take for one stage.
+    """
+    rows = []
+    for stage in parts:
+        if progress:
+            progress(f"proving {stage.value}: {stage.local.op.name}, {summed_bits(stage):,} bits")
+        rows.append(_row(stage, yosys, style, limit, timeout))
+    return rows
+
+
+def _row(stage: Stage, yosys: Yosys, style: str, limit: int, timeout: float) -> Row:
+    names = (stage.value, stage.layer, stage.local.op.name, stage.positions)
+    try:
+        check_stage(stage)
+    except TooLargeError as error:
+        return Row(*names, Outcome(OPEN, str(error)), Outcome(OPEN, "its circuit is too large"))
+    circuit = stage.circuit(style)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        program = _timed(lambda: prove_stage(stage, circuit, hints(stage, circuit), yosys, work, timeout))
+        bits = summed_bits(stage)
+        if bits > limit:
+            why = f"it adds up {bits:,} bits, more than {limit:,}"
+            return Row(*names, program, Outcome(OPEN, why))
+        text = verilog(circuit, registered=False)
+        return Row(
+            *names, program, _timed(lambda: prove_verilog(stage, circuit, text, yosys, work, timeout))
+        )
+
+
+def _timed(make: Callable[[], Outcome]) -> Outcome:
+    start = time.perf_counter()
+    outcome = make()
+    return replace(outcome, seconds=round(time.perf_counter() - start, 3))
+
+
+def prove_stage(
+    stage: Stage, circuit: Circuit, found: Hints, yosys: Yosys, folder: Path, timeout: float = TIMEOUT
+) -> Outcome:
+    """Whether ``circuit`` is the op of ``stage`` with its Threshold, for all valid inputs of one
+    position."""
+    inputs = count(stage.local.types)
+    if inputs <= FEW_INPUTS:
+        return _tried(difference_of_all(stage, circuit), f"all {inputs:,} inputs")
+    why = "there is no method for this op at this size"
+    if is_polynomial(stage):
+        wrong = list(unproved(stage, circuit, found))
+        if not wrong:
+            return Outcome(PROVED, "linear certificate")
+        why = f"the certificate fails on {len(wrong)} outputs, the first {wrong[0][0]}"
+    if sample := random_difference(stage, circuit, RANDOM_INPUTS):
+        return Outcome(WRONG, str(sample))
+    return _searched(stage, circuit, yosys, folder, timeout) or Outcome(OPEN, why)
+
+
+def _searched(stage: Stage, circuit: Circuit, yosys: Yosys, folder: Path, timeout: float) -> Outcome | None:
+    """By all inputs or by ABC; None where neither can."""
+    inputs, own = count(stage.local.types), channel_types(stage)
+    if inputs <= MOST_INPUTS:
+        return _tried(difference_of_all(stage, circuit), f"all {inputs:,} inputs")
+    if own is not None and count(own) <= MOST_INPUTS and is_by_channel(stage, circuit):
+        return _tried(difference_by_channel(stage, circuit), f"all {count(own):,} inputs of every channel")
+    if has_reference(stage.local.op) and stage.threshold is None and yosys.abc:
+        return _by_reference(stage, circuit, yosys, folder, timeout)
+    return None
+
+
+def _tried(difference: Counterexample | None, method: str) -> Outcome:
+    return Outcome(WRONG, str(difference)) if difference else Outcome(PROVED, method)
+
+
+def _by_reference(stage: Stage, circuit: Circuit, yosys: Yosys, folder: Path, timeout: float) -> Outcome:
+    try:
+        found = reference_equals(yosys, stage, circuit, folder, timeout)
+    except GatefoldError as error:
+        return Outcome(OPEN, str(error))
+    if found.equal is None:
+        return Outcome(OPEN, found.why)
+    if found.equal:
+        return Outcome(PROVED, "behavioural Verilog, ABC")
+    return Outcome(WRONG, f"they differ for {input_text(circuit, found.difference)}")
+
+
+def prove_verilog(
+    stage: Stage, circuit: Circuit, text: str, yosys: Yosys, folder: Path, timeout: float = TIMEOUT
+) -> Outcome:
+    """Whether the Verilog ``text``, synthesized to gates and to look-up tables, is ``circuit``."""
+    if yosys.abc is None:
+        return Outcome(OPEN, f"{yosys.name} comes without yosys-abc: pip install 'gatefold[synth]'")
+    if all(literal < 2 for literal in circuit.results):
+        return Outcome(PROVED, "constants")
+    try:
+        found = verilog_equals(yosys, circuit, text, folder, f"synthesizing {stage.value}", timeout)
+    except GatefoldError as error:
+        return Outcome(OPEN, str(error))
+    if found.equal is None:
+        return Outcome(OPEN, found.why)
+    if found.equal:
+        return Outcome(PROVED, "gates and LUT6, ABC")
+    return Outcome(WRONG, f"they differ for {input_text(circuit, found.difference)}")

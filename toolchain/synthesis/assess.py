@@ -1,0 +1,128 @@
+"""What the model says of every circuit of a program, and what Yosys makes of it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from exporters.netlist.circuit import Circuit
+from exporters.netlist.limits import check_stage, summed_bits
+from exporters.netlist.mapping import map_tables
+from exporters.netlist.stages import Stage, stages
+from runtime.errors import GatefoldError, TooLargeError
+from runtime.ir import Program
+from toolchain.cost.cells import CELLS, Cells, total
+from toolchain.cost.nodes import NodeCost
+from toolchain.synthesis.figures import Figures, Placement, StageSynthesis, Synthesis
+from toolchain.synthesis.gates import gate_equivalents
+from toolchain.synthesis.map import Area, area, synthesize, verilog
+from toolchain.synthesis.pnr import Place
+from toolchain.synthesis.yosys import TIMEOUT, Yosys
+
+LIMIT = 25_000
+"""Most bits that a circuit may add up to be synthesized without being asked to."""
+
+Progress = Callable[[str], None]
+
+
+def model_of(gates: Circuit, tables: Circuit, registers: int) -> Figures:
+    """What the circuits in the styles ``gates`` and ``lut6`` take, without any tool."""
+    four, six = map_tables(gates.net, gates.results, 4), map_tables(tables.net, tables.results, 6)
+    ge = gate_equivalents(gates) + CELLS["register"].ge * registers
+    return Figures(round(ge, 2), four.count, six.count, registers, 0, gates.depth, four.depth, six.depth)
+
+
+def measure(
+    yosys: Yosys, gates: Circuit, tables: Circuit, registers: bool, what: str, timeout: float
+) -> Figures:
+    """The same by Yosys; of its two ways to map to tables the one that takes fewer."""
+    found: dict[str, Area] = {}
+    for circuit, targets in ((gates, ("ge", "lut4", "lut4_area")), (tables, ("lut6", "lut6_area"))):
+        with tempfile.TemporaryDirectory() as folder:
+            text = verilog(circuit, registers)
+            mapped = synthesize(yosys, text, targets, Path(folder), what, timeout)
+        found |= {name: area(one) for name, one in mapped.items()}
+    for name in ("lut4", "lut6"):
+        found[name] = min(found[name], found.pop(f"{name}_area"), key=lambda one: one.size)
+    ff = found["ge"].registers
+    return Figures(
+        round(found["ge"].size + CELLS["register"].ge * ff, 2),
+        int(found["lut4"].size),
+        int(found["lut6"].size),
+        ff,
+        sum(one.memories for one in found.values()),
+        *(found[name].depth for name in ("ge", "lut4", "lut6")),
+    )
+
+
+def synthesize_program(
+    program: Program,
+    layers: Iterable[NodeCost],
+    yosys: Yosys,
+    limit: int = LIMIT,
+    timeout: float = TIMEOUT,
+    progress: Progress | None = None,
+    place: Place | None = None,
+) -> Synthesis:
+    """Every circuit of ``program``, one by one; ``layers``: its costs by the formulas.
+
+    ``limit``: most bits that a circuit may add up. Circuits that are larger, or that Yosys does not
+    finish in ``timeout`` seconds, are in the result with the reason.
+    """
+    costs, folded = {cost.name: cost for cost in layers}, _folded(program)
+    rows = []
+    for stage in stages(program).circuits:
+        nodes = [costs[name] for name in (folded.get(stage.value), stage.value) if name in costs]
+        rows.append(_row(stage, nodes, yosys, limit, timeout, progress, place))
+    return Synthesis(yosys.name, tuple(rows))
+
+
+def _folded(program: Program) -> dict[str, str]:
+    """The linear op whose Threshold makes a value, where they are one circuit."""
+    operands = {node.result: node.operands[0] for node in program.nodes if node.operands}
+    return {
+        stage.value: operands[stage.value]
+        for stage in stages(program).circuits
+        if stage.threshold is not None
+    }
+
+
+def _row(
+    stage: Stage,
+    nodes: list[NodeCost],
+    yosys: Yosys,
+    limit: int,
+    timeout: float,
+    progress: Progress | None,
+    place: Place | None,
+) -> StageSynthesis:
+    cells = total(node.circuits.one_position for node in nodes)
+    registers = cells["register"]
+    logic = Cells({kind: n for kind, n in cells.counts.items() if kind != "register"})
+    formula = {"ge": round(cells.ge, 2), "lut4": logic.lut4, "lut6": logic.lut6}
+    bits = summed_bits(stage)
+    names = (stage.value, stage.layer, stage.local.op.name, bits, formula)
+    try:
+        check_stage(stage)
+        if bits > limit:
+            raise TooLargeError(f"adds up {bits:,} bits, more than {limit:,}")
+    except TooLargeError as error:
+        return StageSynthesis(*names, None, None, str(error))
+    if progress:
+        progress(f"synthesizing {stage.value}: {stage.local.op.name}, {bits:,} bits")
+    gates, tables = stage.circuit("gates"), stage.circuit("lut6")
+    model = model_of(gates, tables, registers)
+    start = time.perf_counter()
+    try:
+        measured = measure(yosys, gates, tables, registers > 0, f"synthesizing {stage.value}", timeout)
+        placed = _placed(place, gates, stage.value) if place else None
+    except GatefoldError as error:
+        return StageSynthesis(*names, model, None, str(error), time.perf_counter() - start)
+    return StageSynthesis(*names, model, measured, "", time.perf_counter() - start, placed)
+
+
+def _placed(place: Place, circuit: Circuit, name: str) -> Placement:
+    with tempfile.TemporaryDirectory() as folder:
+        return place(circuit, name, Path(folder))

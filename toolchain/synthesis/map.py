@@ -1,0 +1,95 @@
+"""A circuit through Yosys: mapped to gates, to look-up tables of 4 and of 6 inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.netlist.circuit import Circuit
+from exporters.verilog.module import module_text
+from toolchain.synthesis.blif import LUT, Mapped, read_blif
+from toolchain.synthesis.library import LIBRARY, liberty
+from toolchain.synthesis.yosys import TIMEOUT, Yosys
+
+CELLS_V = Path(__file__).parents[2] / "exporters" / "verilog" / "gatefold_cells.v"
+
+TARGETS = {
+    "ge": "abc -liberty gates.lib",
+    "lut4": "abc -lut 4",
+    "lut6": "abc -lut 6",
+    "lut4_area": 'abc -lut 4 -script "+strash;ifraig;scorr;if,-K,4,-a,-C,32,-F,4,-A,4;mfs2"',
+    "lut6_area": 'abc -lut 6 -script "+strash;ifraig;scorr;if,-K,6,-a,-C,32,-F,4,-A,4;mfs2"',
+}
+"""What a circuit is mapped to, and the command that does it. Yosys's own scripts look for short paths
+first; ``_area``: fewest tables, the gates as they stand."""
+
+TOP = "top"
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A mapped circuit. ``size``: gate equivalents without registers, or look-up tables."""
+
+    size: float
+    depth: int
+    registers: int
+    memories: int
+
+
+def area(mapped: Mapped) -> Area:
+    """What ``mapped`` takes: gates if it has any, else look-up tables."""
+    gates = sum(LIBRARY[kind][0] * n for kind, n in mapped.counts.items() if kind in LIBRARY)
+    size = gates or mapped.counts[LUT]
+    return Area(size, mapped.depth, mapped.registers, mapped.memories)
+
+
+def verilog(circuit: Circuit, registered: bool) -> str:
+    """``circuit`` as module ``top`` in one text with the cells; ``registered``: its outputs in
+    flip-flops."""
+    text = CELLS_V.read_text(encoding="utf-8") + module_text(circuit, "logic" if registered else TOP)
+    return text + _registers(circuit) if registered else text
+
+
+def _registers(circuit: Circuit) -> str:
+    """A module around ``logic`` that keeps its outputs: nothing is moved across, so sizes stay its own."""
+    inputs = [f"input wire [{len(p.literals) - 1}:0] {p.name}" for p in circuit.inputs]
+    outputs = [f"output reg [{len(p.literals) - 1}:0] {p.name}" for p in circuit.outputs]
+    wires = [f"    wire [{len(p.literals) - 1}:0] {p.name}_d;" for p in circuit.outputs]
+    ports = [f".{p.name}({p.name})" for p in circuit.inputs]
+    ports += [f".{p.name}({p.name}_d)" for p in circuit.outputs]
+    kept = [f"    always @(posedge clk) {p.name} <= {p.name}_d;" for p in circuit.outputs]
+    lines = [
+        f"module {TOP} ({', '.join(['input wire clk', *inputs, *outputs])});",
+        *wires,
+        f"    logic u ({', '.join(ports)});",
+        *kept,
+        "endmodule",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def synthesize(
+    yosys: Yosys, text: str, targets: tuple[str, ...], folder: Path, what: str, timeout: float = TIMEOUT
+) -> dict[str, Mapped]:
+    """Module ``top`` of the Verilog ``text`` mapped to each of ``targets``, rows of ``TARGETS``.
+
+    ``folder``: for Yosys's files. Raises GatefoldError where it fails or takes too long.
+    """
+    (folder / "top.v").write_text(text, encoding="utf-8")
+    (folder / "gates.lib").write_text(liberty(), encoding="utf-8")
+    yosys.run(script(targets), folder, what, timeout)
+    return {name: read_blif((folder / f"{name}.blif").read_text(encoding="utf-8")) for name in targets}
+
+
+def script(targets: tuple[str, ...]) -> str:
+    """Yosys commands that map ``top.v`` to each of ``targets`` and write ``TARGET.blif``."""
+    lines = [
+        "read_verilog top.v",
+        f"synth -flatten -noabc -top {TOP}",
+        "delete t:$scopeinfo",
+        "design -save s",
+    ]
+    for name in targets:
+        lines += ["design -load s", TARGETS[name], "clean", f"write_blif {name}.blif"]
+    return "\n".join([*lines, ""])
