@@ -19,7 +19,9 @@ def test_the_demonstration_does_the_whole_job(tmp_path: Path) -> None:
     for recipe, shown in networks.items():
         assert shown["accuracy"] >= 0.96
         assert shown["model"] == {"samples": 359, "mismatches": 0, "float32_differing": 0}
-        for row in shown["verify"]["executors"].values():
+        rows = shown["verify"]["executors"]
+        assert "a simulated design may add up at most" in rows.pop("verilog")["skipped"]
+        for row in rows.values():
             assert row == {"samples": 1359, "mismatches": 0, "skipped": None}
         assert shown["report"]["total"]["parameters"] == 67_370
         assert load(tmp_path / recipe / "program.gfold").outputs == ("scores", "class")

@@ -117,7 +117,7 @@ def test_costs_are_those_of_the_programs(found):
         assert 0 < cost.one_position.share < 15
         assert cost.parallel.ge > cost.one_position.ge
         assert cost.parallel.lut6 > cost.one_position.lut6 > 0
-        assert cost.flash_bytes < full.flash_bytes / 5
+        assert cost.flash_bytes < full.flash_bytes / 4
 
 
 def test_float32_networks_cost_their_parameters_and_the_adders_of_their_connections(found):

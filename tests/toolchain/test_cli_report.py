@@ -62,7 +62,7 @@ def test_several_programs_as_json(files: list[str], invoke: Invoke) -> None:
     assert set(data) == {"programs", "comparison"}
     assert [row["path"] for row in data["programs"]] == files
     assert [list(row["devices"]) for row in data["programs"]] == [["rp2040"]] * 4
-    assert set(data["comparison"]) == {"programs", "totals", "ratios", "layers", "skips"}
+    assert set(data["comparison"]) == {"programs", "basis", "totals", "ratios", "layers", "skips"}
     assert data["comparison"]["programs"] == list(SKIPS)
 
 

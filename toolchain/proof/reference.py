@@ -39,12 +39,14 @@ def reference_module(stage: Stage, name: str) -> str:
             sign = f"in{number}[{(element + 1) * type_.bits - 1}]" if type_.interval.signed else "1'b0"
             extended = f"{{{{{bits - type_.bits}{{{sign}}}}}, {word}}}"
             lines.append(f"    wire signed [{bits - 1}:0] x{number}_{element} = {extended};")
-    results = list(_RULES[type(stage.local.op)](stage.local.op, stage, _Constants(bits)))
+    words = _Words(bits)
+    results = list(_RULES[type(stage.local.op)](stage.local.op, stage, words))
+    lines += words.lines
     for element, expression in enumerate(results):
         lines.append(f"    wire signed [{bits - 1}:0] y{element} = {expression};")
         place = f"out[{(element + 1) * result.bits - 1}:{element * result.bits}]"
         lines.append(f"    assign {place} = valid ? y{element}[{result.bits - 1}:0] : {result.bits}'d0;")
-    return "\n".join([*lines, f"    wire valid = {_validity(types, _Constants(bits))};", "endmodule", ""])
+    return "\n".join([*lines, f"    wire valid = {_validity(types, _Words(bits))};", "endmodule", ""])
 
 
 def masked_module(stage: Stage, circuit: str, name: str) -> str:
@@ -61,7 +63,7 @@ def masked_module(stage: Stage, circuit: str, name: str) -> str:
     size = result.size * result.bits
     ports = [f".in{i}(in{i})" for i in range(len(types))]
     lines += [
-        f"    wire valid = {_validity(types, _Constants(bits))};",
+        f"    wire valid = {_validity(types, _Words(bits))};",
         f"    wire [{size - 1}:0] found;",
         f"    {circuit} u ({', '.join(ports)}, .out(found));",
         f"    assign out = valid ? found : {size}'d0;",
@@ -74,17 +76,24 @@ def _header(name: str, types: Sequence[TensorType], result: TensorType) -> Itera
     yield f"module {name} ({', '.join(ports)}, output wire [{result.size * result.bits - 1}:0] out);"
 
 
-class _Constants:
-    """Signed constants of one width."""
+class _Words:
+    """Signed constants of one width, and wires of it for what is used more than once."""
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
+        self.lines: list[str] = []
+
+    def wire(self, expression: str) -> str:
+        """A new wire's name."""
+        name = f"w{len(self.lines)}"
+        self.lines.append(f"    wire signed [{self.bits - 1}:0] {name} = {expression};")
+        return name
 
     def __call__(self, value: int) -> str:
         return f"{'-' if value < 0 else ''}{self.bits}'sd{abs(value)}"
 
 
-def _validity(types: Sequence[TensorType], constant: _Constants) -> str:
+def _validity(types: Sequence[TensorType], constant: _Words) -> str:
     tests = []
     for number, type_ in enumerate(types):
         interval = type_.interval
@@ -125,17 +134,17 @@ def _elements(stage: Stage) -> Iterator[list[str]]:
         yield [f"x{number}_{element}" for number, element in enumerate(row)]
 
 
-def _clipped(value: str, lo: int, hi: int, constant: _Constants) -> str:
+def _clipped(value: str, lo: int, hi: int, constant: _Words) -> str:
     low, high = constant(lo), constant(hi)
     return f"(({value}) < {low}) ? {low} : (({value}) > {high}) ? {high} : ({value})"
 
 
-def _clip(op: Clip, stage: Stage, constant: _Constants) -> Iterator[str]:
+def _clip(op: Clip, stage: Stage, constant: _Words) -> Iterator[str]:
     for (x,) in _elements(stage):
         yield _clipped(x, op.lo, op.hi, constant)
 
 
-def _requantize(op: Requantize, stage: Stage, constant: _Constants) -> Iterator[str]:
+def _requantize(op: Requantize, stage: Stage, constant: _Words) -> Iterator[str]:
     rows = stage.local.result.size // stage.local.result.channels
     for element, (x,) in enumerate(_elements(stage)):
         c = element // rows
@@ -143,44 +152,44 @@ def _requantize(op: Requantize, stage: Stage, constant: _Constants) -> Iterator[
         yield _clipped(f"{product} >>> {int(op.shift[c])}", op.lo, op.hi, constant)
 
 
-def _shift_right(op: ShiftRight, stage: Stage, constant: _Constants) -> Iterator[str]:
+def _shift_right(op: ShiftRight, stage: Stage, constant: _Words) -> Iterator[str]:
     for (x,) in _elements(stage):
         yield f"({x} + {constant(op.offset)}) >>> {op.shift}"
 
 
-def _select(op: Select, stage: Stage, constant: _Constants) -> Iterator[str]:
+def _select(op: Select, stage: Stage, constant: _Words) -> Iterator[str]:
     for condition, a, b in _elements(stage):
         yield f"({condition} == {constant(1)}) ? {a} : {b}"
 
 
-def _round_div(op: RoundDiv, stage: Stage, constant: _Constants) -> Iterator[str]:
+def _round_div(op: RoundDiv, stage: Stage, constant: _Words) -> Iterator[str]:
     for a, b in _elements(stage):
         magnitude = f"(({a} < {constant(0)}) ? -{a} : {a})"
         quotient = f"(({magnitude} + ({b} >>> 1)) / {b})"
         yield f"({a} < {constant(0)}) ? -{quotient} : {quotient}"
 
 
-def _larger(a: str, b: str) -> str:
-    return f"(({a} >= {b}) ? {a} : {b})"
-
-
-def _max_pool(op: MaxPool, stage: Stage, constant: _Constants) -> Iterator[str]:
+def _max_pool(op: MaxPool, stage: Stage, constant: _Words) -> Iterator[str]:
     (x,) = stage.local.types
     taps = x.size // x.channels
+
+    def larger(a: str, b: str) -> str:
+        return constant.wire(f"({a} >= {b}) ? {a} : {b}")
+
     for channel in range(x.channels):
-        yield reduce(_larger, (f"x0_{channel * taps + tap}" for tap in range(taps)))
+        yield reduce(larger, (f"x0_{channel * taps + tap}" for tap in range(taps)))
 
 
-def _arg_max(op: ArgMax, stage: Stage, constant: _Constants) -> Iterator[str]:
-    """An index is it if nothing before is as large and nothing behind is larger."""
-    size = stage.local.types[0].size
-    verdict = constant(size - 1)
-    for i in reversed(range(size - 1)):
-        tests = [f"(x0_{i} > x0_{j})" for j in range(i)] + [
-            f"(x0_{i} >= x0_{j})" for j in range(i + 1, size)
-        ]
-        verdict = f"({' && '.join(tests)}) ? {constant(i)} : ({verdict})"
-    yield verdict
+def _arg_max(op: ArgMax, stage: Stage, constant: _Words) -> Iterator[str]:
+    """A tournament of neighbours; of equals the first goes on. ABC takes far longer for other orders."""
+    players = [(f"x0_{i}", constant(i)) for i in range(stage.local.types[0].size)]
+    while len(players) > 1:
+        winners = []
+        for (a, i), (b, j) in zip(players[0::2], players[1::2], strict=False):
+            value = constant.wire(f"({a} >= {b}) ? {a} : {b}")
+            winners.append((value, constant.wire(f"({a} >= {b}) ? {i} : {j}")))
+        players = [*winners, *players[2 * len(winners) :]]
+    yield players[0][1]
 
 
 _RULES: dict[type[Op], Callable[..., Iterator[str]]] = {

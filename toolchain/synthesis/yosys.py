@@ -44,6 +44,8 @@ class Yosys:
         """
         (folder / "run.ys").write_text(script, encoding="utf-8")
         outcome = run_command((*self.command, "run.ys"), folder, what, timeout, log="yosys.log")
+        if outcome.code < 0:
+            raise GatefoldError(f"{what} failed: Yosys was ended by signal {-outcome.code}")
         if outcome.code:
             raise GatefoldError(f"{what} failed: {_error(folder / 'yosys.log')}")
 
