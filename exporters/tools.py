@@ -8,11 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import GatefoldError, MissingToolError
+
+PROBE_TIMEOUT = 60.0
+"""Seconds a program may take to say its version, read from a slow disk."""
 
 LOG_BYTES = 1 << 20
 """Most bytes of a program's output that are looked at."""
@@ -134,6 +138,16 @@ def run_command(
             _kill(process)
     with path.open("rb") as file:
         return Outcome(code, file.read(LOG_BYTES).decode("utf-8", "replace"))
+
+
+def answer(command: Command, settings: Mapping[str, str] | None = None) -> str | None:
+    """What a program says of itself, or None where it does not run, fails or says nothing."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
+            outcome = run_command(command, Path(folder), "asking for the version", PROBE_TIMEOUT, settings)
+    except (GatefoldError, OSError):
+        return None
+    return outcome.output if outcome.code == 0 and outcome.output.strip() else None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,15 @@ from functools import cache
 from pathlib import Path
 
 from exporters.c99.targets import Target
-from exporters.tools import Command, Outcome, Tool, commands_on_path, overriding_command, run_command
+from exporters.tools import (
+    Command,
+    Outcome,
+    Tool,
+    answer,
+    commands_on_path,
+    overriding_command,
+    run_command,
+)
 from runtime.errors import GatefoldError, InputError, MissingToolError
 
 C_COMPILER = Tool(
@@ -39,9 +47,6 @@ OPTIMIZATIONS = ("-O0", "-O1", "-O2", "-O3", "-Os")
 
 TIMEOUT = 900.0
 """Seconds one compilation may take."""
-
-PROBE_TIMEOUT = 60.0
-"""Seconds a compiler may take to say its version, read from a slow disk."""
 
 LOG = "compile.log"
 
@@ -117,11 +122,11 @@ def _zig_command() -> Iterator[Command]:
 
 def identify(command: Command) -> Compiler | None:
     """The compiler behind ``command``, or None where it does not run or is of no kind known here."""
-    text = _answer((*command, "--version"))
+    text = answer((*command, "--version"))
     number = r"version\s+(\d+(?:\.\d+)*)"
     if text is None:
         return None
-    if command[-1] == "cc" and len(command) > 1 and (zig := _answer((*command[:-1], "version"))):
+    if command[-1] == "cc" and len(command) > 1 and (zig := answer((*command[:-1], "version"))):
         return Compiler(f"zig {zig.strip()}", command, "zig", f"{zig}{text}")
     if re.search(r"\bzig-bootstrap\b", text):
         kind = "zig"
@@ -133,16 +138,6 @@ def identify(command: Command) -> Compiler | None:
         return None
     found = re.search(number, text)
     return Compiler(f"{kind} {found[1] if found else '?'}", command, kind, text)
-
-
-def _answer(command: Sequence[str]) -> str | None:
-    """What a program says, or None where it fails."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
-            outcome = run_command(command, Path(folder), "asking for the version", PROBE_TIMEOUT)
-    except (GatefoldError, OSError):
-        return None
-    return outcome.output if outcome.code == 0 and outcome.output.strip() else None
 
 
 # --- calling it --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from exporters.netlist.cells import live_nodes
-from exporters.netlist.graph import AND, INPUT, REGISTER, XOR, Netlist
+from exporters.netlist.graph import ARITY, INPUT, REGISTER, Netlist
 
 KEPT = 8
 """Cuts that a node keeps for its readers."""
@@ -35,7 +35,7 @@ class Subject:
         roots = {literal >> 1 for literal in wanted}
         roots |= {net.operands[node][0] >> 1 for node in live if net.kinds[node] == REGISTER}
         nodes = {
-            node: (net.kinds[node], net.operands[node][: 2 if net.kinds[node] in (AND, XOR) else 3])
+            node: (net.kinds[node], net.operands[node][: ARITY[net.kinds[node]]])
             for node in live
             if net.kinds[node] != REGISTER
         }

@@ -20,6 +20,9 @@ CONSTANT, INPUT, AND, XOR, MUX, SUM, CARRY, REGISTER = range(8)
 LEVELS: Final = (0, 0, 1, 1, 1, 2, 2, 0)
 """Logic levels that a node of each kind adds: a full adder counts as two gates in a row."""
 
+ARITY: Final = (0, 0, 2, 2, 3, 3, 3, 1)
+"""Operands of a node of each kind."""
+
 Word = list[int]
 """Literals of one value, lowest bit first."""
 

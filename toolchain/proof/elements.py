@@ -17,9 +17,6 @@ from toolchain.proof.certificate import equals, word_offset
 from toolchain.proof.cones import OpenConeError, combinations, evaluate, number, supports
 from toolchain.proof.forms import LINEAR, PRODUCTS, Form, forms
 
-INPUT_BITS = 20
-"""Most inputs of a neuron whose every input is tried."""
-
 WORD_BITS = 14
 """Longest sum whose every value is tried; longer ones take decision diagrams."""
 

@@ -33,9 +33,6 @@ COVERS: dict[str, tuple[str, ...]] = {
 }
 """Rows of every cell's function in BLIF, its inputs in alphabetical order."""
 
-FLIP_FLOP = CELLS["register"].ge
-"""Gate equivalents of a flip-flop."""
-
 
 def liberty() -> str:
     """The library as a liberty file."""
