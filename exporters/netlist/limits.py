@@ -27,6 +27,11 @@ def summed_bits(stage: Stage) -> int:
     return sum(type_.size * type_.bits for type_ in types)
 
 
+def flat_bits(parts: Stages) -> int:
+    """Bits that all positions of all stages add up."""
+    return sum(summed_bits(stage) * stage.positions for stage in parts.circuits)
+
+
 def check_stage(stage: Stage) -> None:
     """Raise TooLargeError where one position of ``stage`` is beyond the limit."""
     bits = summed_bits(stage)
@@ -45,8 +50,7 @@ def check_program(parts: Stages, limit: int | None = None) -> None:
 
 def check_flat(parts: Stages) -> None:
     """Raise TooLargeError where all positions in one circuit are beyond the limit."""
-    bits = sum(summed_bits(stage) * stage.positions for stage in parts.circuits)
-    _check(parts, bits, FLAT_BITS, "all positions of all ops")
+    _check(parts, flat_bits(parts), FLAT_BITS, "all positions of all ops")
 
 
 def _check(parts: Stages, bits: int, limit: int, what: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exporters.netlist.limits import check_stage
 from exporters.netlist.stages import Stage, stages
 from exporters.verilog.design import Design, design
 from exporters.verilog.folder import folder_files
-from exporters.verilog.limits import check_exported, check_part
+from exporters.verilog.limits import check_exported
 from exporters.verilog.names import program_name
 from exporters.verilog.timing import Pipelining, fewest_levels
 from exporters.verilog.vectors import Samples, part_samples, program_samples
@@ -30,7 +31,7 @@ def render(
     if stage is None:
         check_exported(parts)
     else:
-        check_part(stage)
+        check_stage(stage)
     plan = whole_plan(parts) if stage is None else part_plan(stage)
     wiring = wire(plan, program_name(name or _default_name(program, stage)), style)
     built = design(wiring, pipelining(wiring, pipeline, **numbers))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from exporters.netlist.limits import check_program, check_stage, summed_bits
-from exporters.netlist.stages import Stage, Stages
+from exporters.netlist.limits import check_program, flat_bits
+from exporters.netlist.stages import Stages
 from runtime.errors import TooLargeError
 
 EXPORTED = 10_000_000
@@ -13,14 +13,9 @@ SIMULATED = 50_000
 """Most bits that all positions of a simulated design may add up: about a minute of Verilator and C++."""
 
 
-def unrolled_bits(parts: Stages) -> int:
-    """Bits that all positions of all stages add up."""
-    return sum(summed_bits(stage) * stage.positions for stage in parts.circuits)
-
-
 def check_exported(parts: Stages) -> None:
     """Raise TooLargeError for a network that is too large to be hardware as a whole."""
-    if (bits := unrolled_bits(parts)) > EXPORTED:
+    if (bits := flat_bits(parts)) > EXPORTED:
         raise TooLargeError(
             f"a design may add up at most {EXPORTED:,} bits, and all positions of {parts.program.name!r} "
             f"have {bits:,}; export one layer with --part"
@@ -28,14 +23,9 @@ def check_exported(parts: Stages) -> None:
     check_program(parts)
 
 
-def check_part(stage: Stage) -> None:
-    """Raise TooLargeError for a layer whose circuit would take minutes."""
-    check_stage(stage)
-
-
 def check_simulated(parts: Stages, limit: int = SIMULATED) -> None:
     """Raise TooLargeError for a network that would take minutes to simulate."""
-    if (bits := unrolled_bits(parts)) > limit:
+    if (bits := flat_bits(parts)) > limit:
         raise TooLargeError(
             f"a simulated design may add up at most {limit:,} bits, and all positions of "
             f"{parts.program.name!r} have {bits:,}; the executor netlist runs it, and a testbench of one "

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import exporters
+from exporters.netlist.limits import flat_bits
 from exporters.netlist.stages import stages
-from exporters.verilog.limits import unrolled_bits
 from runtime.interpreter import Interpreter
 from runtime.ir import Program
 from runtime.ops import OPS
@@ -59,7 +59,7 @@ def test_every_op_on_every_executor(op: str, executor: str) -> None:
 
 def small_ones(programs: Sequence[Program]) -> list[Program]:
     """The smallest of ``programs``, as many as one simulation takes."""
-    sized = sorted(((unrolled_bits(stages(p)), n) for n, p in enumerate(programs)))
+    sized = sorted(((flat_bits(stages(p)), n) for n, p in enumerate(programs)))
     total = list(accumulate(bits for bits, _ in sized))
     return [programs[n] for (_, n), sum_ in zip(sized, total, strict=True) if sum_ <= SMALL]
 

@@ -176,3 +176,9 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             np.savez(file, **dict(arrays))
         else:
             np.save(file, next(iter(arrays.values())))
+
+
+def tell(line: str) -> None:
+    """Say what is being done, on a terminal."""
+    if sys.stderr.isatty():
+        click.echo(line, err=True)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
-
-import click
 
 from exporters.netlist.stages import stages
 from runtime.errors import GatefoldError, MismatchError
 from runtime.ir import Program
-from toolchain.cli.common import table
+from toolchain.cli.common import table, tell
 from toolchain.proof.prove import OPEN, PROVED, WRONG, Outcome, Row, prove
 from toolchain.synthesis.yosys import find_yosys
-
-PART_LIMIT = 25_000
-"""Most bits that a circuit may add up to go through Yosys: a minute or so of a free core."""
 
 
 def proofs(program: Program, part: str | None, style: str, limit: int) -> list[Row]:
@@ -24,12 +18,6 @@ def proofs(program: Program, part: str | None, style: str, limit: int) -> list[R
     parts = stages(program)
     chosen = [parts.part(part)] if part else list(parts.circuits)
     return prove(chosen, yosys, style, limit, progress=tell)
-
-
-def tell(line: str) -> None:
-    """Say what is being done, on a terminal."""
-    if sys.stderr.isatty():
-        click.echo(line, err=True)
 
 
 def proof_json(rows: list[Row]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from runtime.errors import FormatError, InputError, MissingToolError
 from runtime.files import atomic_write
 from runtime.ir import Program
 from runtime.serialize import load
-from toolchain.cli.common import json_option
+from toolchain.cli.common import json_option, tell
 from toolchain.cost import Report, report
 from toolchain.cost.model import macs_by_layer
 from toolchain.cost.nodes import node_costs
@@ -116,12 +115,6 @@ def samples_beside(path: Path, program: Program) -> Arrays | None:
     with suppress(InputError, FormatError):
         return read_vectors(vectors, program).inputs
     return None
-
-
-def tell(line: str) -> None:
-    """Say what is being measured, on a terminal."""
-    if sys.stderr.isatty():
-        click.echo(line, err=True)
 
 
 @click.command("report")

@@ -25,10 +25,11 @@ from toolchain.cli.common import (
     table,
     tell_download,
 )
-from toolchain.cli.proof import PART_LIMIT, check_proofs, proof_json, proof_table, proofs
+from toolchain.cli.proof import check_proofs, proof_json, proof_table, proofs
 from toolchain.compare import REFERENCE, Comparison, Samples, compare, random_samples
 from toolchain.cost.nodes import macs_of
 from toolchain.executors import chosen
+from toolchain.synthesis.assess import LIMIT
 from toolchain.vectors import read_vectors
 
 RANDOM_SAMPLES = 1000
@@ -151,7 +152,7 @@ def model_line(found: dict[str, int]) -> str:
     "--synthesize-limit",
     "limit",
     type=click.IntRange(0),
-    default=PART_LIMIT,
+    default=LIMIT,
     show_default=True,
     help="Most bits that a circuit may add up for its Verilog to be synthesized and proved.",
 )

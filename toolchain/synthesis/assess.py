@@ -71,22 +71,12 @@ def synthesize_program(
     ``limit``: most bits that a circuit may add up. Circuits that are larger, or that Yosys does not
     finish in ``timeout`` seconds, are in the result with the reason.
     """
-    costs, folded = {cost.name: cost for cost in layers}, _folded(program)
+    costs = {cost.name: cost for cost in layers}
     rows = []
     for stage in stages(program).circuits:
-        nodes = [costs[name] for name in (folded.get(stage.value), stage.value) if name in costs]
+        nodes = [costs[name] for name in stage.nodes if name in costs]
         rows.append(_row(stage, nodes, yosys, limit, timeout, progress, place))
     return Synthesis(yosys.name, tuple(rows))
-
-
-def _folded(program: Program) -> dict[str, str]:
-    """The linear op whose Threshold makes a value, where they are one circuit."""
-    operands = {node.result: node.operands[0] for node in program.nodes if node.operands}
-    return {
-        stage.value: operands[stage.value]
-        for stage in stages(program).circuits
-        if stage.threshold is not None
-    }
 
 
 def _row(
