@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -75,8 +75,9 @@ def table_of(subject: Subject, node: int, cut: Cut) -> tuple[int, int]:
 def map_tables(net: Netlist, outputs: Iterable[int], size: int) -> Tables:
     """Cover what the literals ``outputs`` depend on with tables of ``size`` inputs, 4 to 6.
 
-    Tables that turn out to be the same function of the same nodes are one, and inputs that change nothing
-    are left out.
+    Of the cover that looks for short paths first and the one that looks for few tables, the one that takes
+    fewer. Tables that turn out to be the same function of the same nodes are one, and inputs that change
+    nothing are left out.
     """
     wanted = list(outputs)
     subject = Subject.of(net, wanted)
@@ -86,8 +87,18 @@ def map_tables(net: Netlist, outputs: Iterable[int], size: int) -> Tables:
     def price(node: int, cut: Cut) -> float:
         return 1 if len(cut) <= size else decomposed(*table_of(subject, node, cut), size)
 
-    cover = Cover(subject, size, price, more)
-    cover.choose(by_depth=True, rounds=3)
+    def covered(by_depth: bool) -> Tables:
+        cover = Cover(subject, size, price, more)
+        cover.choose(by_depth=by_depth, rounds=3)
+        return _tables(subject, cover, wanted, size, price)
+
+    return min(map(covered, (True, False)), key=lambda tables: (tables.count, tables.depth))
+
+
+def _tables(
+    subject: Subject, cover: Cover, wanted: Iterable[int], size: int, price: Callable[[int, Cut], float]
+) -> Tables:
+    """The tables of a cover, equal ones once."""
     known: dict[tuple[tuple[int, ...], int], int] = {}
     same: dict[int, int] = {}  # the literal that each node turns out to be
     tables: dict[int, tuple[int, ...]] = {}

@@ -15,14 +15,14 @@ from exporters.netlist.rules import BUILDERS
 from exporters.netlist.words import at_least, count_thermometer
 from exporters.netlist.words import compress as build_compress
 from runtime.ir import Builder
-from runtime.ops import OPS, Add, Conv2d, Dense, Hadamard, Sub, SumPool, Threshold
+from runtime.ops import OPS, Add, Conv2d, Dense, Hadamard, Lookup, Sub, SumPool, Threshold
 from runtime.types import Interval, TensorType
 from runtime.weights import Weights
 from tests.programs import LEVELS, random_codes, random_program
 from toolchain.cost import products
 from toolchain.cost.cells import CELLS, WIRES, Cells
 from toolchain.cost.circuits import build
-from toolchain.cost.columns import compress, thermometer
+from toolchain.cost.columns import compress, inputs_read, luts_of, thermometer
 from toolchain.cost.gates import COSTS
 from toolchain.cost.linear import linear
 from toolchain.cost.nodes import node_costs
@@ -288,3 +288,29 @@ def test_a_large_layer_is_counted_in_about_a_second():
     trees, _ = linear(conv, x, Threshold(np.zeros((512, 1), np.int64), np.ones(512, np.int64)))
     assert perf_counter() - start < 5
     assert trees.parallel["full_adder"] > 30 * trees.one_position["full_adder"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wide", "count"),
+    [(0, 4, 0), (1, 4, 0), (4, 4, 1), (5, 4, 3), (6, 4, 6), (8, 4, 26), (6, 6, 1), (7, 6, 3), (8, 6, 5)],
+)
+def test_any_function_of_so_many_inputs_takes_so_many_look_up_tables(inputs, wide, count):
+    assert luts_of(inputs, wide) == count
+
+
+def test_inputs_that_a_table_depends_on_are_counted():
+    codes = np.arange(16)
+    planes = np.array([codes & 1, codes >> 3, (codes >> 1 ^ codes >> 2) & 1, 0 * codes, codes == 9])
+    assert inputs_read(planes.astype(np.int64)).tolist() == [1, 1, 2, 0, 4]
+
+
+def test_a_table_of_few_inputs_is_a_look_up_table_itself():
+    """Of six random inputs one LUT6 a neuron, whatever its multiplexers are, and six LUT4."""
+    rng = np.random.default_rng(0)
+    neurons = 50
+    op = Lookup(rng.integers(0, 2, (neurons, 64)))
+    x = TensorType((neurons,), Interval(0, 63))
+    cells = COSTS[Lookup](op, (x,), op.infer(x)).parallel
+    assert (cells.lut6, cells.lut4) == (neurons, 6 * neurons)
+    assert (cells * 3).lut6 == 3 * neurons
+    assert cells["mux"] > 8 * neurons

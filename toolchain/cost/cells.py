@@ -7,8 +7,9 @@ cell, and 6.0 GE reproduces them (docs/cost-model.md). LUT rates are fitted to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from runtime.types import TensorType
@@ -39,10 +40,28 @@ CELLS: dict[str, Cell] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """Look-up tables of 4 and of 6 inputs that a circuit takes fewer than the rates of its cells say."""
+
+    lut4: float = 0.0
+    lut6: float = 0.0
+
+    def __add__(self, other: Spared) -> Spared:
+        return Spared(self.lut4 + other.lut4, self.lut6 + other.lut6)
+
+    def __mul__(self, times: int) -> Spared:
+        return Spared(self.lut4 * times, self.lut6 * times)
+
+
+@dataclass(frozen=True, slots=True)
 class Cells:
-    """How many of each cell a circuit has; cells that are absent are zero."""
+    """How many of each cell a circuit has; cells that are absent are zero.
+
+    ``spared``: of its look-up tables; not compared, since circuits of equal cells are equal.
+    """
 
     counts: Counts
+    spared: Spared = field(default=Spared(), compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -53,10 +72,10 @@ class Cells:
         return self.counts.get(cell, 0)
 
     def __add__(self, other: Cells) -> Cells:
-        return Cells({cell: self[cell] + other[cell] for cell in CELLS})
+        return Cells({cell: self[cell] + other[cell] for cell in CELLS}, self.spared + other.spared)
 
     def __mul__(self, times: int) -> Cells:
-        return Cells({cell: count * times for cell, count in self.counts.items()})
+        return Cells({cell: count * times for cell, count in self.counts.items()}, self.spared * times)
 
     @property
     def ge(self) -> float:
@@ -68,15 +87,20 @@ class Cells:
         """Area in gate equivalents without the registers."""
         return self.ge - CELLS["register"].ge * self["register"]
 
+    def luts(self, wide: int) -> float:
+        """Look-up tables of ``wide`` inputs, 4 or 6, as the rates say."""
+        rates = sum(getattr(CELLS[cell], f"lut{wide}") * count for cell, count in self.counts.items())
+        return float(rates - getattr(self.spared, f"lut{wide}"))
+
     @property
     def lut4(self) -> int:
         """Look-up tables of 4 inputs, rounded up."""
-        return -int(-sum(CELLS[cell].lut4 * count for cell, count in self.counts.items()) // 1)
+        return math.ceil(round(self.luts(4), 6))
 
     @property
     def lut6(self) -> int:
         """Look-up tables of 6 inputs, rounded up."""
-        return -int(-sum(CELLS[cell].lut6 * count for cell, count in self.counts.items()) // 1)
+        return math.ceil(round(self.luts(6), 6))
 
     def to_json(self) -> dict[str, float | int]:
         """``ge`` (one decimal) and the count of every cell."""

@@ -108,3 +108,28 @@ def mux_tree(planes: Ints) -> Cells:
         nodes = names[place].reshape(low.shape)
         fresh += keys.size
     return Cells(cells)
+
+
+def inputs_read(planes: Ints) -> Ints:
+    """How many inputs each output of truth tables, (outputs, 2**inputs) as in ``mux_tree``, depends on."""
+    outputs, codes = planes.shape
+    read = np.zeros(outputs, np.int64)
+    for bit in range(codes.bit_length() - 1):
+        halves = planes.reshape(outputs, -1, 2, 1 << bit)
+        read += (halves[:, :, 0] != halves[:, :, 1]).any(axis=(1, 2))
+    return read
+
+
+def luts_of(inputs: int, wide: int) -> float:
+    """Look-up tables of ``wide`` inputs, 4 or 6, that hold any function of ``inputs`` inputs.
+
+    Up to ``wide`` it is one, and a wire for one input. Beyond, each of the last inputs halves the table,
+    and multiplexers choose: of two tables in one more look-up table, of four in one of six inputs or in two
+    of four.
+    """
+    if inputs <= wide:
+        return float(inputs > 1)
+    fours, twos = divmod(inputs - wide, 2)
+    choosing = {4: 2, 6: 1}[wide]
+    halves = 4.0**fours + choosing * (4**fours - 1) / 3
+    return 2 * halves + 1 if twos else halves

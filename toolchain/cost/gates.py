@@ -7,6 +7,7 @@ docs/cost-model.md and is tested against a circuit that ``circuits`` builds gate
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,10 +39,19 @@ from runtime.ops import (
     Transpose,
     Xor,
 )
-from runtime.types import TensorType
+from runtime.types import IntArray, TensorType
 from toolchain.cost import products
-from toolchain.cost.cells import WIRES, Cells, Circuits, per_element, total
-from toolchain.cost.columns import CellArrays, compare, compress, interval_bits, mux_tree, sum_over
+from toolchain.cost.cells import WIRES, Cells, Circuits, Spared, per_element, total
+from toolchain.cost.columns import (
+    CellArrays,
+    compare,
+    compress,
+    inputs_read,
+    interval_bits,
+    luts_of,
+    mux_tree,
+    sum_over,
+)
 from toolchain.cost.linear import comparators, linear, window_taps
 
 Rule = Callable[..., Circuits]
@@ -96,13 +106,20 @@ def _maximum(x: TensorType) -> Cells:
     return larger(x.bits) + Cells({"mux": x.bits})
 
 
+def _largest(x: TensorType, words: IntArray) -> Cells:
+    """Largest of so many words, for each of the counts; of 2 unsigned bits all at once."""
+    if x.bits != 2 or x.interval.signed:
+        return _maximum(x) * int((words - 1).sum())
+    several = words[words > 1]
+    return Cells({"or": (3 * several - 2).sum(), "and": several.sum(), "not": several.size})
+
+
 def _max_pool(op: MaxPool, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
     (x,) = operands
     rows, columns = (window_taps(x.shape[1 + a], op.kernel[a], op.stride[a], op.padding[a]) for a in (0, 1))
-    everywhere = int(rows.sum()) * int(columns.sum()) - len(rows) * len(columns)
-    once = int(rows.any(axis=0).sum()) * int(columns.any(axis=0).sum()) - 1
-    one = _maximum(x) * x.channels
-    return Circuits(one * everywhere, one * once)
+    everywhere = np.outer(rows.sum(axis=1), columns.sum(axis=1))
+    once = np.array([int(rows.any(axis=0).sum()) * int(columns.any(axis=0).sum())])
+    return Circuits(_largest(x, everywhere) * x.channels, _largest(x, once) * x.channels)
 
 
 def _sum(*signs: int) -> Rule:
@@ -179,20 +196,31 @@ def _limits(op: Requantize | Clip, low: Integers, high: Integers, bits: int) -> 
     bias = np.where(signed, 2 ** (width - 1), 0)
     above, below = (high > op.hi).astype(bool), (low < op.lo).astype(bool)
     ones = [(end & ((1 << bits) - 1)).bit_count() for end in (op.hi, op.lo)]
+    forced_low = np.where(signed, bits, max(op.lo, 0).bit_length())
     cells: CellArrays = {"not": ((above | below) & signed).astype(np.int64)}
     for least, needed in ((op.hi + 1, above), (op.lo, below)):
         tests = compare(np.where(needed, least + bias, 1), width, needed)
         cells = {name: cells.get(name, 0) + tests.get(name, 0) for name in ("and", "or", "not")}
     cells["or"] = cells["or"] + above * ones[0] + below * ones[1]
-    cells["and"] = cells["and"] + above * (bits - ones[0]) + below * (bits - ones[1])
+    cells["and"] = cells["and"] + above * (bits - ones[0]) + below * (forced_low - ones[1])
     cells["not"] = cells["not"] + above * (ones[0] < bits) + below * (ones[1] > 0)
     return cells
 
 
 def _lookup(op: Lookup, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:
-    rows = [mux_tree(truth_table(op, row, operands[0], result)) for row in range(len(op.table))]
+    rows = [_table(truth_table(op, row, operands[0], result)) for row in range(len(op.table))]
     one = rows[0] * result.channels if len(rows) == 1 else total(rows)
     return _at_each_position(one, result)
+
+
+def _table(planes: IntArray) -> Cells:
+    """Multiplexers of one table; where its bits are functions of few inputs, no more look-up tables than
+    those take."""
+    tree, read = mux_tree(planes), inputs_read(planes)
+    spared = (
+        max(0.0, tree.luts(wide) - sum(luts_of(int(inputs), wide) for inputs in read)) for wide in (4, 6)
+    )
+    return replace(tree, spared=Spared(*spared))
 
 
 def _argmax(op: ArgMax, operands: tuple[TensorType, ...], result: TensorType) -> Circuits:

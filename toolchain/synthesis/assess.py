@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from exporters.netlist.circuit import Circuit
@@ -13,7 +14,7 @@ from exporters.netlist.mapping import map_tables
 from exporters.netlist.stages import Stage, stages
 from runtime.errors import GatefoldError, TooLargeError
 from runtime.ir import Program
-from toolchain.cost.cells import CELLS, Cells, total
+from toolchain.cost.cells import CELLS, total
 from toolchain.cost.nodes import NodeCost
 from toolchain.synthesis.figures import Figures, Placement, StageSynthesis, Synthesis
 from toolchain.synthesis.gates import gate_equivalents
@@ -90,7 +91,7 @@ def _row(
 ) -> StageSynthesis:
     cells = total(node.circuits.one_position for node in nodes)
     registers = cells["register"]
-    logic = Cells({kind: n for kind, n in cells.counts.items() if kind != "register"})
+    logic = replace(cells, counts={kind: n for kind, n in cells.counts.items() if kind != "register"})
     formula = {"ge": round(cells.ge, 2), "lut4": logic.lut4, "lut6": logic.lut6}
     bits = summed_bits(stage)
     names = (stage.value, stage.layer, stage.local.op.name, bits, formula)

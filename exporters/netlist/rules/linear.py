@@ -17,9 +17,21 @@ from exporters.netlist.digits import integers, signed_digits
 from exporters.netlist.graph import Netlist, Word
 from exporters.netlist.rules.words import Builder, Nets
 from exporters.netlist.sharing import Plan, share
-from exporters.netlist.words import Columns, Gates, at_least, compress, count_thermometer, extend
+from exporters.netlist.words import (
+    Columns,
+    Gates,
+    at_least,
+    compress,
+    count_thermometer,
+    decision_diagram,
+    extend,
+)
 from runtime.ops import Conv2d, Dense, Op, SumPool, Threshold
 from runtime.types import Interval, TensorType
+
+MANY, TABLE_BITS = 7, 10
+"""So many thresholds of one word of at most so many bits are a table: multiplexers take fewer gates than
+comparators and their count."""
 
 SHARE_LIMIT = 50_000
 """Most nonzero weights of an op for which shared adders are looked for: ten seconds or so."""
@@ -223,7 +235,10 @@ def _reached(
     """Thresholds that an operand in ``interval`` reaches; ``build`` makes ``operand + offset`` if asked."""
     falling = int(op.direction[channel]) < 0
     least = [int(t) + falling for t in op.thresholds[channel]]
-    word = build() if any(interval.lo < t <= interval.hi for t in least) else []
+    reachable = [t for t in least if interval.lo < t <= interval.hi]
+    word = build() if reachable else []
+    if isinstance(net, Netlist) and len(reachable) >= MANY and len(word) <= TABLE_BITS:
+        return decision_diagram(net, word, _steps(least, falling, interval, offset, len(word), bits))
     code = []
     for t in least:
         if interval.lo < t <= interval.hi:
@@ -232,6 +247,18 @@ def _reached(
         else:
             code.append(int((t <= interval.lo) != falling))
     return count_thermometer(net, code, bits)
+
+
+def _steps(
+    least: list[int], falling: bool, interval: Interval, offset: int, inputs: int, bits: int
+) -> NDArray[np.int64]:
+    """Bit planes (bits, 2**inputs) of how many thresholds are reached, over every word, ``operand +
+    offset``; words of no operand in ``interval`` repeat the nearest."""
+    words = np.arange(1 << inputs) - offset
+    reached = np.clip(words, interval.lo, interval.hi)[:, None] >= np.array(least)
+    count = (reached != falling).sum(axis=1)
+    planes: NDArray[np.int64] = (count[None, :] >> np.arange(bits)[:, None]) & 1
+    return planes
 
 
 def _threshold(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from exporters.netlist.graph import Word
@@ -28,19 +30,38 @@ def _maximum(net: Gates, a: Word, b: Word, signed: bool) -> Word:
     return [net.gate("mux", wins, low, high) for low, high in zip(b, a, strict=True)]
 
 
+def _any(net: Gates, nets: Word) -> int:
+    """OR of some nets, as a tree."""
+    left = list(nets)
+    while len(left) > 1:
+        left.append(net.gate("or", left.pop(0), left.pop(0)))
+    return left[0]
+
+
+def _largest(net: Gates, words: list[Word], signed: bool) -> Word:
+    """The largest of some words of one width."""
+    if signed or len(words[0]) != 2 or len(words) == 1:
+        return reduce(lambda best, word: _maximum(net, best, word, signed), words)
+    # of two bits all at once: a low bit counts where its high bit is set or none is; one after the other,
+    # so that each of them and the rest share a table
+    high = _any(net, [word[1] for word in words])
+    none = net.gate("not", high)
+    counted = [net.gate("and", word[0], net.gate("or", word[1], none)) for word in words]
+    return [reduce(lambda low, bit: net.gate("or", low, bit), counted), high]
+
+
 def _max_pool(
     net: Gates, op: MaxPool, operands: list[Nets], types: list[TensorType], result: TensorType
 ) -> Nets:
     (x,), (type_,) = operands, types
     nets = np.zeros((*result.shape, result.bits), np.int64)
     for c, i, j in np.ndindex(*result.shape):
-        best: Word = []
+        words = []
         for u, v in np.ndindex(*op.kernel):
             y, z = i * op.stride[0] + u - op.padding[0], j * op.stride[1] + v - op.padding[1]
             if 0 <= y < type_.shape[1] and 0 <= z < type_.shape[2]:
-                word = [int(n) for n in x[c, y, z]]
-                best = _maximum(net, best, word, type_.interval.signed) if best else word
-        nets[c, i, j] = best
+                words.append([int(n) for n in x[c, y, z]])
+        nets[c, i, j] = _largest(net, words, type_.interval.signed)
     return nets
 
 

@@ -117,7 +117,10 @@ def _clipped(net: Gates, word: Word, interval: Interval, op: Requantize | Clip, 
     if interval.hi > op.hi:
         clipped = _force(net, clipped, op.hi, at_least(net, tested, op.hi + 1 + bias), True)
     if interval.lo < op.lo:
-        clipped = _force(net, clipped, op.lo, at_least(net, tested, op.lo + bias), False)
+        # bits above the highest one of a limit are 0 anyway in an unsigned word that is below it
+        reach = bits if interval.signed else op.lo.bit_length()
+        forced = _force(net, clipped[:reach], op.lo, at_least(net, tested, op.lo + bias), False)
+        clipped = [*forced, *clipped[reach:]]
     return clipped
 
 
