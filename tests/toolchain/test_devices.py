@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from runtime.errors import InputError
-from toolchain.devices import DEVICES, Logic, Needs, find, judge
+from toolchain.devices import DEVICES, Logic, Needs, find, fitting, joules, judge, running_energy
 
 KB = 1024
-SMALL = Needs(4 * KB, KB, 768, Logic({4: 3000, 6: 2000}, 100), Logic({4: 9000, 6: 6000}, 900), "conv1")
+SMALL = Needs(
+    4 * KB, KB, 768, Logic({4: 3000, 6: 2000}, 100, 1e4), Logic({4: 9000, 6: 6000}, 900, 3e6), "conv1"
+)
 
 
 def test_table_has_the_common_targets_with_their_limits():
@@ -31,12 +35,30 @@ def test_every_row_is_complete(name):
     device = DEVICES[name]
     assert name == device.name == name.lower()
     assert len(device.source) > 10
-    if device.kind == "mcu":
-        assert min(device.flash_bytes, device.ram_bytes, device.clock_hz) > 0
-    else:
-        assert device.kind == "fpga"
-        assert device.lut_inputs in (4, 6)
-        assert min(device.lut, device.ff, device.bram_bits) > 0
+    needed = {
+        "mcu": (device.flash_bytes, device.ram_bytes, device.clock_hz),
+        "fpga": (device.lut, device.ff, device.bram_bits, device.lut_inputs in (4, 6)),
+        "asic": (device.area_mm2, device.node_nm, device.nand2_um2, device.volts),
+    }
+    assert min(needed[device.kind]) > 0
+    assert (device.microamp_per_mhz > 0) <= (device.volts > 0)
+
+
+def test_there_are_enough_of_each_kind():
+    kinds = Counter(device.kind for device in DEVICES.values())
+    assert kinds["mcu"] + kinds["fpga"] >= 25
+    assert kinds["asic"] >= 2
+
+
+def test_the_page_of_devices_is_that_of_the_table():
+    page = (Path(__file__).parents[2] / "docs/devices.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(" `"): cells for line in page.splitlines() if len(cells := line.split("|")) == 7}
+    for name, device in DEVICES.items():
+        _, _, kind, limits, source, aliases, _ = rows[name]
+        assert (kind.strip(), source.strip()) == (device.kind, device.source)
+        assert aliases.strip() == ", ".join(f"`{alias}`" for alias in device.aliases)
+        for count in (device.lut, device.ff, device.bram_bits // 1024, device.clock_hz // 10**6):
+            assert not count or f"{count:,}" in limits, (name, count)
 
 
 def test_names_and_aliases_are_unique():
@@ -49,7 +71,7 @@ def test_find_by_alias_case_and_spaces():
 
 
 def test_unknown_device_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"device must be one of atmega328p, ch32v003, .*, not 'pdp-11'"):
+    with pytest.raises(InputError, match=r"device must be one of atmega328p, atmega32u4, .*, not 'pdp-11'"):
         find("pdp-11")
 
 
@@ -105,3 +127,44 @@ def test_fpga_that_is_too_small():
         "does not fit: LUT4 short by 5,280 (LUT4 10,560 of 5,280): prune weights or use fewer channels "
         "(by a factor of 2); the fully parallel circuit does not fit (9,000 LUTs)"
     )
+
+
+def test_area_of_a_chip_holds_the_circuit_and_flip_flops_for_the_activations():
+    verdict = judge(DEVICES["nangate45-1mm2"], SMALL)
+    assert verdict.fits
+    assert verdict.area_used == pytest.approx((1e4 + 8 * 768 * 5.67) * 0.798 / 0.7 * 1e-6)
+    assert verdict.verdict == (
+        "fits: area 0.0511 mm2 of 1 mm2 (5 %); the fully parallel circuit does not fit (3.42 mm2)"
+    )
+    full = judge(DEVICES["nangate45-1mm2"], replace(SMALL, arena_bytes=30000))
+    assert full.verdict.startswith("does not fit: area short by 0.563 mm2 (area 1.56 mm2 of 1 mm2): prune")
+
+
+def test_energy_of_gates_grows_with_the_node_and_the_square_of_the_voltage():
+    small, large = (judge(DEVICES[name], SMALL).energy for name in ("nangate45-1mm2", "sky130-caravel"))
+    assert (small.nanojoules, small.low, small.high) == (1.8, 0.9, 3.6)
+    assert large.nanojoules == pytest.approx(1.8 * 130 / 45 * 4, rel=0.01)
+    assert large.high / large.nanojoules == pytest.approx(4, rel=0.01)
+    assert "Horowitz, ISSCC 2014" in small.basis
+    assert "scaled to 130 nm at 1.8 V" in large.basis
+
+
+def test_energy_of_a_core_is_its_current_times_its_cycles():
+    energy = running_energy(DEVICES["nano-33-ble"], 1e6)
+    assert energy.nanojoules == pytest.approx(1e6 * 52e-6 / 1e6 * 3.0 * 1e9)
+    assert "52 uA/MHz at 3 V (Nordic nRF52840 product specification)" in energy.basis
+    assert "factor of 2" in energy.basis
+    assert running_energy(DEVICES["rp2040"], 1e6) is None
+
+
+@pytest.mark.parametrize(
+    ("nanojoules", "text"), [(0.0212, "21 pJ"), (3.14, "3.1 nJ"), (42000, "42 uJ"), (1.5e6, "1.5 mJ")]
+)
+def test_energies_have_two_digits_and_a_unit(nanojoules, text):
+    assert joules(nanojoules) == text
+
+
+def test_what_fits_is_counted_by_kind():
+    found = fitting({"atmega328p": False, "rp2040": True, "ice40up5k": False, "sky130-caravel": True})
+    assert found == "1 of 2 microcontrollers, 0 of 1 FPGAs and 1 of 1 chip areas"
+    assert fitting({"zynq-7020": True}) == "1 of 1 FPGAs"

@@ -17,6 +17,7 @@ from runtime.serialize import save
 from runtime.types import Interval
 from tests.toolchain.mcu_builds import TRAINED, program
 from toolchain.cli import main
+from toolchain.cli.evidence import vectors_beside
 from toolchain.cost import report
 from toolchain.devices import DEVICES
 from toolchain.mcu.cores import CORES
@@ -61,7 +62,9 @@ def test_a_named_device_is_measured(invoke: Invoke) -> None:
     assert found["flash"] == found["text"] + found["rodata"] + found["data"] + found["library"]
     assert found["ram"] == sum(found[part] for part in ("data", "bss", "arena", "ports", "stack"))
     assert found["deviation"]["flash"] == pytest.approx(guess["flash"] / found["flash"] - 1, abs=1e-5)
-    assert max(map(abs, found["deviation"].values())) < 0.03
+    assert max(abs(found["deviation"][part]) for part in ("flash", "ram")) < 0.03
+    assert abs(found["deviation"]["instructions"]) < 0.25
+    assert guess["milliseconds"] == pytest.approx(1000 * guess["cycles"] / 64e6, abs=0.01)
     run = found["run"]
     assert run["samples_from"] == "vectors.npz"
     assert run["samples_checked"] == 8 + run["samples_counted"]
@@ -80,10 +83,13 @@ def test_the_tables_show_both_figures_and_the_layers(
     monkeypatch.setenv("COLUMNS", "200")
     out = invoke(PROGRAM, "--device", "nano-33-ble")[1]
     for words in (
-        "Microcontrollers (bytes; per inference)",
+        "Microcontrollers (bytes)",
         "flash estimated",
         "flash measured",
-        "ms, estimated",
+        "Microcontrollers (one inference)",
+        "instructions estimated",
+        "ms estimated",
+        "ms by the count",
         "Instructions by layer (in brackets: per MAC)",
         "down.conv",
     ):
@@ -160,12 +166,12 @@ def test_a_large_program_is_not_measured_unless_asked(
 
 def test_vectors_of_another_program_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "program.gfold"
-    assert verb.samples_beside(path, program()) is None
+    assert vectors_beside(path, program()) is None
     np.savez(tmp_path / "vectors.npz", strange=np.zeros((3, 2), int))
-    assert verb.samples_beside(path, program()) is None
-    samples = verb.samples_beside(TRAINED / "digits-ternary" / "program.gfold", program())
-    assert samples is not None
-    assert samples["image"].shape[1:] == (1, 8, 8)
+    assert vectors_beside(path, program()) is None
+    vectors = vectors_beside(TRAINED / "digits-ternary" / "program.gfold", program())
+    assert vectors is not None
+    assert vectors.inputs["image"].shape[1:] == (1, 8, 8)
 
 
 def test_a_program_without_multiplications_has_no_ratio(tmp_path: Path, invoke: Invoke) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 from exporters.c99.build import Source
 from runtime.errors import ProgramError
-from toolchain.devices import Device, Needs, Verdict, judge
-from toolchain.mcu.estimate import Estimate
-from toolchain.mcu.footprint import Generator
+from toolchain.devices import Device, Needs, Verdict, judge, running_energy
+from toolchain.mcu.footprint import Generated, Generator
 from toolchain.mcu.measure import LayerWork, Measurement, Speed
 
 ESTIMATED, MEASURED = "estimated", "measured"
@@ -33,6 +32,7 @@ def assess(generated: Generator, device: Device, needs: Needs, measure: Measure 
     source, guess = made.source, made.estimate
     found = measure(device, source) if measure else None
     exact = found.sizes if found else guess
+    spent = (found and found.speed) or made.effort
     basis = MEASURED if found else ESTIMATED
     if found and found.sizes.absent:
         basis += f" without the library routines {', '.join(found.sizes.absent)}"
@@ -40,17 +40,28 @@ def assess(generated: Generator, device: Device, needs: Needs, measure: Measure 
     return replace(
         verdict,
         source=MEASURED if found else ESTIMATED,
-        estimated=_estimated_json(guess, source),
-        measured=found and _measured_json(found, guess, device),
+        estimated=_estimated_json(made, device),
+        measured=found and _measured_json(found, made, device),
+        energy=running_energy(device, spent.cycles) if spent else None,
     )
 
 
-def _estimated_json(guess: Estimate, source: Source) -> dict[str, Any]:
-    return {"target": source.target.name, "flash": guess.flash, "ram": guess.ram} | asdict(guess)
+def _estimated_json(made: Generated, device: Device) -> dict[str, Any]:
+    guess, effort = made.estimate, made.effort
+    return {
+        "target": made.source.target.name,
+        "flash": guess.flash,
+        "ram": guess.ram,
+        **asdict(guess),
+        "instructions": effort and round(effort.instructions),
+        "cycles": effort and round(effort.cycles),
+        "milliseconds": effort and round(effort.milliseconds(device.clock_hz), 3),
+    }
 
 
-def _measured_json(found: Measurement, guess: Estimate, device: Device) -> dict[str, Any]:
-    sizes = found.sizes
+def _measured_json(found: Measurement, made: Generated, device: Device) -> dict[str, Any]:
+    sizes, guess, effort, speed = found.sizes, made.estimate, made.effort, found.speed
+    counted = effort.instructions / speed.instructions - 1 if effort and speed else None
     parts = ["text", "rodata", "data", "bss", "library", "arena", "ports", "stack"]
     return {
         "target": found.core,
@@ -63,8 +74,9 @@ def _measured_json(found: Measurement, guess: Estimate, device: Device) -> dict[
         "deviation": {
             "flash": round(guess.flash / sizes.flash - 1, 5),
             "ram": round(guess.ram / sizes.ram - 1, 5),
+            "instructions": counted and round(counted, 5),
         },
-        "run": found.speed and _speed_json(found.speed, device),
+        "run": speed and _speed_json(speed, device),
         "not_run": found.why or None,
     }
 

@@ -138,7 +138,7 @@ def _sites(at: Sample) -> dict[str, int]:
     return sites
 
 
-def _solve(
+def least_squares(
     columns: Sequence[Sequence[float]], wanted: Sequence[float], weights: Sequence[float]
 ) -> list[float]:
     """Weighted least squares without negative coefficients: a column that would get one is left out."""
@@ -159,7 +159,7 @@ def _solve(
 def _glue(samples: Sequence[Sample]) -> dict[str, float]:
     """Bytes of a program's own statements: of all of them, and by what they are made of."""
     own = [at.sizes.code - sum(f.bytes for f in at.sizes.functions if is_kernel(f)) for at in samples]
-    base, token, inlined, wide, loop = _solve(
+    base, token, inlined, wide, loop = least_squares(
         [
             [1] * len(samples),
             [at.features.tokens for at in samples],
@@ -192,7 +192,7 @@ def _structures(samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _frames(samples: Sequence[Sample]) -> dict[str, float]:
     frames = [_own(at).frame + _call_bytes(at) for at in samples]
-    base, token = _solve(
+    base, token = least_squares(
         [[1] * len(samples), [at.features.tokens for at in samples]],
         frames,
         [1 / at.sizes.ram for at in samples],

@@ -10,6 +10,7 @@ from exporters.c99.build import Source, generate
 from runtime.errors import ProgramError
 from runtime.ir import Program
 from toolchain.mcu.estimate import Estimate, estimate
+from toolchain.mcu.speed import Effort, effort
 
 DEFAULT_TARGET = "cortex-m4"
 """The target whose C the totals of a report are of: a core of microcontrollers with room for a network."""
@@ -17,10 +18,14 @@ DEFAULT_TARGET = "cortex-m4"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generated:
-    """The C of a program for one target, and what it is expected to take."""
+    """The C of a program for one target, and what it is expected to take.
+
+    ``effort``: None on a core that is not run.
+    """
 
     source: Source
     estimate: Estimate
+    effort: Effort | None
 
 
 Generator = Callable[[str], Generated]
@@ -33,7 +38,7 @@ def generator(program: Program) -> Generator:
     @cache
     def made(target: str) -> Generated:
         source = generate(program, target, vectors=0)
-        return Generated(source, estimate(source))
+        return Generated(source, estimate(source), effort(source))
 
     return made
 
