@@ -1,4 +1,4 @@
-"""A table of text cells, as aligned text, Markdown and HTML. Cells come from files and are escaped."""
+"""A table of text cells, as aligned text and Markdown. Cells come from files and are escaped."""
 
 from __future__ import annotations
 
@@ -123,17 +123,3 @@ def to_markdown(table: Table) -> str:
     rule = ["---:" if i in table.numbers else "---" for i in range(len(table.headers))]
     rows = [[markdown_cell(cell.strip()) for cell in row] for row in (table.headers, *table.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (rows[0], rule, *rows[1:]))
-
-
-def _html_row(tag: str, row: Row, table: Table, opening: str = "<tr>") -> str:
-    classes = [" class='n'" if i in table.numbers else "" for i in range(len(row))]
-    cells = [f"<{tag}{c}>{html.escape(cell)}</{tag}>" for c, cell in zip(classes, row, strict=True)]
-    return f"{opening}{''.join(cells)}</tr>"
-
-
-def to_html(table: Table) -> str:
-    """``table`` as an HTML table, without its title; classes ``n`` (numbers) and ``total``."""
-    rows = [_html_row("td", row, table) for row in table.rows]
-    if table.total_row:
-        rows[-1] = _html_row("td", table.rows[-1], table, "<tr class='total'>")
-    return "\n".join(["<table>", _html_row("th", table.headers, table), *rows, "</table>"])

@@ -23,7 +23,7 @@ from exporters.c99.build import generate
 from runtime.errors import GatefoldError, MismatchError
 from runtime.ir import Program
 from runtime.serialize import load
-from toolchain.cli.report import samples_beside
+from toolchain.cli.evidence import vectors_beside
 from toolchain.cost.model import macs_by_layer
 from toolchain.cost.nodes import node_costs
 from toolchain.devices import Device, find
@@ -45,7 +45,8 @@ def rows(path: Path, devices: Sequence[Device]) -> Iterator[dict[str, Any]]:
     """Figures of one program: for each device and level, Gatefold's and int8's."""
     program = load(path)
     macs = macs_by_layer(node_costs(program))
-    checks = Checks.of(program, samples_beside(path, program))
+    vectors = vectors_beside(path, program)
+    checks = Checks.of(program, vectors and vectors.inputs)
     for device in devices:
         core, memory = find_core(device.target), Memory(device.flash_base, device.ram_base)
         source = generate(program, device.target, vectors=0)

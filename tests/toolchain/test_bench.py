@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,10 @@ def measured() -> Bench:
     return bench(network(), table, Settings(batches=(1, 3), threads=2, seconds=0.001, layers=True))
 
 
-def test_rows_have_the_keys_that_others_rely_on(program: Path, tmp_path: Path, invoke: Invoke) -> None:
+def test_rows_have_the_keys_that_others_rely_on(
+    program: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchain.cli.common.PATIENCE_S", float("inf"))
     saved = tmp_path / "folder" / "bench.json"
     code, out, err = invoke("bench", program, *QUICK, "--batch", "1,2", "--json", "--save", saved)
     assert (code, err) == (0, "")
@@ -73,6 +77,7 @@ def test_rows_have_the_keys_that_others_rely_on(program: Path, tmp_path: Path, i
         assert row["threads"] == 1
         assert (row["engine_ms"] is None) == (row["kind"] == "twin")
     assert {"cpu", "flags", "cores", "versions", "date"} <= set(found["machine"])
+    assert found["sha256"] == sha256(program.read_bytes()).hexdigest()
     assert (found["settings"]["batches"], found["settings"]["threads"]) == ([1, 2], 1)
 
 

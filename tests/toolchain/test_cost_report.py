@@ -91,9 +91,7 @@ def test_a_program_without_c_is_reported_by_its_weights_and_its_arena():
     for name in ("table", "markdown", "html"):
         text = " ".join(FORMATS[name](result).split())
         assert "weights and arena, and a guess at the code" in text
-        assert (
-            f"for cortex-m4: {total['refused']}".replace("'", "&#x27;" if name == "html" else "'") in text
-        )
+        assert f"for cortex-m4: {total['refused']}".replace("'", "&#39;" if name == "html" else "'") in text
 
 
 @pytest.mark.parametrize("name", ["table", "markdown", "html"])
@@ -179,12 +177,6 @@ def test_names_are_escaped_everywhere():
     rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](report(hostile_node)))))
     assert rows[0]["layer"] == "'=HYPERLINK(1)"
     assert report(hostile).total.macs == 0
-
-
-def test_html_is_self_contained():
-    text = FORMATS["html"](report(small(), ["artix7-35t"]))
-    assert "http" not in text
-    assert "src=" not in text
 
 
 @dataclass(frozen=True, slots=True, eq=False)

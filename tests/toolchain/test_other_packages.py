@@ -39,7 +39,7 @@ def test_they_are_trained_lowered_exported_and_verified_like_any_other(
         ["train", "tiny-digits", "--set", "options.width=24", "--out", run],
         ["lower", run],
         ["export", program, "--to", "onnx", "-o", onnx],
-        ["verify", program, "--model", run, "--data", "digits"],
+        ["verify", program, "--model", run, "--data", "digits", "--executors", "packed,onnx,c99"],
     ):
         done = gatefold(*arguments, "--json", PYTHONPATH=str(package))
         assert done.returncode == 0, done.stderr

@@ -1,10 +1,10 @@
-"""Tables as text of a given width, Markdown and HTML."""
+"""Tables as text of a given width, and as Markdown."""
 
 from __future__ import annotations
 
 import pytest
 
-from toolchain.tables import Table, terminal_width, to_html, to_markdown, to_text
+from toolchain.tables import Table, terminal_width, to_markdown, to_text
 
 NETS = Table(
     "Nets",
@@ -69,7 +69,7 @@ def test_a_table_without_rows_is_its_header() -> None:
     assert to_text(Table("", ("a", "b"), [], numbers=(1,)), width=1).splitlines()[0] == "a  b"
 
 
-def test_markdown_and_html_mark_numbers_and_escape_cells() -> None:
+def test_markdown_marks_numbers_and_escapes_cells() -> None:
     table = Table("", ("<b>", "n"), [("a|b", "1"), ("total", "2")], numbers=(1,), total_row=True)
     assert to_markdown(table).splitlines() == [
         "| &lt;b&gt; | n |",
@@ -77,9 +77,6 @@ def test_markdown_and_html_mark_numbers_and_escape_cells() -> None:
         "| a\\|b | 1 |",
         "| total | 2 |",
     ]
-    lines = to_html(table).splitlines()
-    assert lines[1] == "<tr><th>&lt;b&gt;</th><th class='n'>n</th></tr>"
-    assert lines[3] == "<tr class='total'><td>total</td><td class='n'>2</td></tr>"
 
 
 def test_the_width_is_that_of_columns_or_none_where_the_output_is_no_terminal(

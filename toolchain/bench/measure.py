@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from runtime.errors import MismatchError
 from runtime.ir import Program
+from runtime.serialize import dumps
 from runtime.session import ExecutorRow, Session
 from toolchain.bench.contenders import FP32, INT8, Contender, executor, twin
 from toolchain.bench.layers import LayerRow, measure_layers
@@ -17,6 +20,9 @@ from toolchain.bench.machine import Machine, describe_machine, one_blas_thread
 from toolchain.bench.settings import Settings
 from toolchain.compare import REFERENCE, Samples, count_differing
 from toolchain.timing import Call, Times, alternate
+
+SCHEMA = 1
+"""Of the report as JSON: a file of another one is not read back."""
 
 REFERENCE_SAMPLES = 2
 """Samples of a batch that the interpreter checks, which is slow; executors are compared on all of them."""
@@ -50,9 +56,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything measured. ``skipped``: executors that cannot run here, and why."""
+    """Everything measured. ``sha256``: of the program's file. ``time``: when it was done, in UTC.
+
+    ``skipped``: executors that cannot run here, and why.
+    """
 
     program: str
+    sha256: str
+    time: str
     rows: tuple[Row, ...]
     layers: tuple[LayerRow, ...]
     settings: Settings
@@ -61,7 +72,7 @@ class Bench:
 
     def to_json(self) -> dict[str, Any]:
         """The ``bench`` report."""
-        return asdict(self)
+        return {"schema": SCHEMA, **asdict(self)}
 
 
 def bench(
@@ -89,7 +100,16 @@ def bench(
             rows += _measure(contenders, inputs, settings, tell)
             if settings.layers:
                 layers += measure_layers(program, inputs, settings, tell)
-    return Bench(program.name, tuple(rows), tuple(layers), settings, machine, dict(skipped or {}))
+    return Bench(
+        program=program.name,
+        sha256=sha256(dumps(program)).hexdigest(),
+        time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        rows=tuple(rows),
+        layers=tuple(layers),
+        settings=settings,
+        machine=machine,
+        skipped=dict(skipped or {}),
+    )
 
 
 def uniform_samples(program: Program, count: int) -> Samples:

@@ -42,13 +42,17 @@ def row_table(result: Bench) -> Table:
     return Table("", headers, rows, range(1, len(headers)))
 
 
+def contender_name(row: Row) -> str:
+    """An executor, with the kernel that was asked for; or what runs a twin."""
+    name = f"{row.executor} ({row.kernel})" if row.kernel not in (None, "auto") else row.executor
+    return f"ONNX Runtime {row.executor}" if row.kind == "twin" else name
+
+
 def _cells(row: Row, ratios: Sequence[str]) -> list[str]:
     quartiles = f"{milliseconds(row.quartile1_ms)} - {milliseconds(row.quartile3_ms)}"
-    name = f"{row.executor} ({row.kernel})" if row.kernel not in (None, "auto") else row.executor
-    name = f"ONNX Runtime {row.executor}" if row.kind == "twin" else name
     found = {FP32: row.ratio_to_fp32, INT8: row.ratio_to_int8}
     return [
-        name,
+        contender_name(row),
         str(row.batch),
         str(row.threads),
         milliseconds(row.median_ms),

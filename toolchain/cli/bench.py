@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import click
 
 import exporters
 from runtime.errors import InputError
-from runtime.files import atomic_write
 from runtime.ir import Program
 from runtime.packed.executor import KERNELS
 from runtime.serialize import load
@@ -19,6 +17,7 @@ from runtime.session import ExecutorRow, check_input
 from toolchain.bench import Settings, bench
 from toolchain.bench.contenders import TWINS
 from toolchain.bench.machine import blas_warning
+from toolchain.bench.results import save_result
 from toolchain.bench.text import to_plain_text
 from toolchain.cli.common import (
     data_dir_option,
@@ -141,7 +140,10 @@ def data_samples(
 @data_option("Measure on test images of this data set [default: uniform random inputs].")
 @data_dir_option
 @click.option(
-    "--save", type=click.Path(path_type=Path), metavar="FILE", help="Also write the JSON to this file."
+    "--save",
+    type=click.Path(path_type=Path),
+    metavar="PLACE",
+    help="Also write the JSON: to this file if it ends in .json, else to a new file in this folder.",
 )
 @json_option
 def command(
@@ -180,7 +182,6 @@ def command(
     with late_status() as tell:
         result = bench(loaded, rows, settings, samples, tell, skipped)
     found = result.to_json()
-    if save:
-        with atomic_write(save) as temporary:
-            temporary.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    if save and (file := save_result(found, save)) != save:
+        click.echo(f"saved {file}", err=True)
     emit(found, as_json, to_plain_text(result, terminal_width()))

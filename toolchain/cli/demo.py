@@ -13,6 +13,7 @@ from runtime.errors import MismatchError
 from toolchain.cli.common import data_dir_option, emit, extra, json_option, progress_bar, tell_download
 from toolchain.cli.train import training_progress
 from toolchain.cli.verify import agreement_table, model_line
+from toolchain.devices import fitting
 
 if TYPE_CHECKING:
     from toolchain.demo import Demonstration
@@ -41,7 +42,6 @@ def summary(shown: Demonstration) -> str:
         )
     )
     needs = devices[CORTEX_M4]["estimated"]
-    fitting = [name for name, row in devices.items() if row["fits"]]
     lines = [
         f"accuracy  {correct} of {shown.result.dataset}, trained in {shown.result.seconds:.0f} s",
         agreement_table(shown.comparison),
@@ -53,7 +53,7 @@ def summary(shown: Demonstration) -> str:
         f"gates     {total['gates']['ge']:,.0f} gate equivalents fully parallel, "
         f"{total['gates_one_position']['ge']:,.0f} for one position reused",
         f"one skip  gate equivalents: {skip_costs}",
-        f"fits      {len(fitting)} of {len(devices)} devices: {', '.join(fitting)}",
+        f"fits      {fitting({name: row['fits'] for name, row in devices.items()})}",
         f"files     {shown.directory}/: program.gfold, portable.onnx, modern.onnx, c99/ for a Cortex-M4",
         f"more      gatefold report {shown.directory}/program.gfold",
     ]

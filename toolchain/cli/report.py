@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import click
 
-from runtime.errors import FormatError, InputError, MissingToolError
+from runtime.errors import InputError, MismatchError, MissingToolError
 from runtime.files import atomic_write
 from runtime.ir import Program
 from runtime.serialize import load
-from toolchain.cli.common import json_option, tell
+from toolchain.cli.common import data_dir_option, data_option, json_option, late_status, tell
+from toolchain.cli.evidence import NOTHING, Wanted, gather, vectors_beside
+from toolchain.cli.verify import failure
 from toolchain.cost import Report, report
 from toolchain.cost.model import macs_by_layer
 from toolchain.cost.nodes import node_costs
@@ -23,12 +24,11 @@ from toolchain.devices import DEVICES, find
 from toolchain.mcu.assess import Measure
 from toolchain.mcu.build import missing
 from toolchain.mcu.measure import Checks, Measurer
-from toolchain.report import FORMATS, CostComparison, compare_costs, to_text
+from toolchain.report import FORMATS, SUFFIXES, CostComparison, compare_costs, html_writer, to_text
 from toolchain.synthesis.assess import LIMIT, synthesize_program
 from toolchain.synthesis.pnr import TARGETS, placer
 from toolchain.synthesis.yosys import find_yosys
 from toolchain.tables import terminal_width
-from toolchain.vectors import Arrays, read_vectors
 
 
 def once_each(paths: Iterable[Path]) -> None:
@@ -59,12 +59,16 @@ def subject(
     devices: Iterable[str],
     measured: bool | None = False,
     synthesizing: Synthesizing | None = None,
+    wanted: Wanted = NOTHING,
 ) -> Report | CostComparison:
     """The report of one program, or several side by side. ``measured``: None decides by the program."""
     once_each(programs)
     if len(programs) == 1:
-        program = load(programs[0])
-        found = report(program, devices, measurer(program, programs[0], measured))
+        path, program = programs[0], load(programs[0])
+        found = report(program, devices, measurer(program, path, measured))
+        with late_status() as status:
+            evidence = gather(path, program, wanted, found.total.macs, status)
+        found = replace(found, evidence=evidence)
         return synthesized(found, program, synthesizing) if synthesizing else found
     if synthesizing:
         raise InputError(
@@ -75,6 +79,11 @@ def subject(
         raise InputError(
             f"one program at a time can be measured, not {len(programs)}; leave out --measure or give one"
         )
+    for option, given in (("--verify", wanted.verify), ("--bench", wanted.speed), ("--data", wanted.data)):
+        if given:
+            raise InputError(
+                f"one program at a time can be run, not {len(programs)}; leave out {option} or give one"
+            )
     return compare_costs(((str(path), load(path)) for path in programs), devices)
 
 
@@ -104,17 +113,22 @@ def measurer(program: Program, path: Path, measured: bool | None) -> Measure | N
         raise MissingToolError(f"--measure {why}, or give --no-measure")
     if not measured:
         return None
-    return Measurer(Checks.of(program, samples_beside(path, program)), macs, tell)
+    vectors = vectors_beside(path, program)
+    return Measurer(Checks.of(program, vectors and vectors.inputs), macs, tell)
 
 
-def samples_beside(path: Path, program: Program) -> Arrays | None:
-    """Inputs of the test vectors that a trained program comes with, if they are there and its own."""
-    vectors = path.with_name("vectors.npz")
-    if not vectors.is_file():
-        return None
-    with suppress(InputError, FormatError):
-        return read_vectors(vectors, program).inputs
-    return None
+def check_agreement(found: Report | CostComparison) -> None:
+    """Raise MismatchError where an executor differs from the interpreter."""
+    verification = found.evidence.verification if isinstance(found, Report) else None
+    if verification and not verification.comparison.ok:
+        raise MismatchError(failure(verification.comparison))
+
+
+def format_of(output: Path | None, format_: str | None, as_json: bool) -> str:
+    """The format that is asked for, else that of the suffix of ``output``, else the table."""
+    if format_ or as_json:
+        return format_ or "json"
+    return SUFFIXES.get(output.suffix.lower(), "table") if output else "table"
 
 
 @click.command("report")
@@ -152,7 +166,21 @@ def samples_beside(path: Path, program: Program) -> Arrays | None:
     type=click.Choice(list(TARGETS)),
     help="Also place and route what is synthesized with nextpnr, one circuit at a time.",
 )
-@click.option("--format", "format_", type=click.Choice(list(FORMATS)), help="[default: table]")
+@click.option("--verify", is_flag=True, help="Also run the executors against the interpreter, for seconds.")
+@click.option(
+    "--bench", "speed", is_flag=True, help="Also measure the speed of the executors, for seconds."
+)
+@data_option(
+    "Take the inputs of what is run from this data set [default: vectors.npz beside the program, else "
+    "uniform random ones]."
+)
+@data_dir_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(FORMATS)),
+    help="[default: that of the suffix of --output: .html, .md, .csv, .json; else table]",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file instead.")
 @json_option
 def command(
@@ -162,6 +190,10 @@ def command(
     synthesize: bool,
     limit: int,
     place: str | None,
+    verify: bool,
+    speed: bool,
+    data: str | None,
+    data_dir: Path | None,
     format_: str | None,
     output: Path | None,
     as_json: bool,
@@ -170,16 +202,24 @@ def command(
 
     Several programs are compared: totals, layer by layer, and their skip connections against OR, MUX,
     integer and float additions. Ratios are to the first.
+
+    `-o report.html` writes the page to circulate: the network drawn, plots, memory over time, verdicts.
+    Exits with code 4 where --verify finds one differing bit, after the report is written.
     """
     formats = FORMATS | {"table": partial(to_text, width=None if output else terminal_width())}
+    chosen = format_of(output, format_, as_json)
+    if chosen == "html":
+        html_writer()  # a missing package is said before anything is measured, not after
     if measure is None and not any(find(name).kind == "mcu" for name in devices):
         measure = False
     synthesizing = Synthesizing(limit, place) if synthesize or place else None
-    found = subject(programs, devices or DEVICES, measure, synthesizing)
-    text = formats[format_ or ("json" if as_json else "table")](found)
+    wanted = Wanted(chosen != "table" or data is not None, verify, speed, data, data_dir)
+    found = subject(programs, devices or DEVICES, measure, synthesizing, wanted)
+    text = formats[chosen](found)
     if output is None:
         click.echo(text.rstrip())
-        return
-    with atomic_write(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    click.echo(f"{output}: {output.stat().st_size:,} bytes")
+    else:
+        with atomic_write(output) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        click.echo(f"{output}: {output.stat().st_size:,} bytes")
+    check_agreement(found)

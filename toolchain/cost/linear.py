@@ -12,7 +12,7 @@ depthwise one with weights 1, so all three share this file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,22 @@ from exporters.netlist.digits import Integers, integers, signed_digits
 from runtime.ops import Conv2d, Op, Threshold
 from runtime.ops.base import window_size
 from runtime.types import ZERO, TensorType
-from toolchain.cost.cells import NONE, Cells, Circuits
-from toolchain.cost.columns import CellArrays, Ints, compare, compress, interval_bits, sum_over, thermometer
+from toolchain.cost.cells import CELLS, NONE, Cells, Circuits, Spared
+from toolchain.cost.columns import (
+    CellArrays,
+    Ints,
+    compare,
+    compress,
+    interval_bits,
+    luts_of,
+    sum_over,
+    thermometer,
+)
 
 Bools = NDArray[np.bool_]
+
+TABLE_INPUTS = 8
+"""Bits of the largest neurons that are looked at as tables; for more, adders are always smaller."""
 
 
 def window_taps(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Bools:
@@ -61,11 +73,13 @@ class Windows:
 class Neurons:
     """Sums to build, one per window group and channel: arrays of shape (A, B, outputs).
 
-    ``heights`` (A, B, outputs, columns): literals of each weight. ``offset``: ``K``, the accumulator
-    without bias minus ``S``. ``lo``, ``hi``: exact interval of the accumulator without bias.
+    ``heights`` (A, B, outputs, columns): literals of each weight. ``inputs``: bits that a sum reads.
+    ``offset``: ``K``, the accumulator without bias minus ``S``. ``lo``, ``hi``: exact interval of the
+    accumulator without bias.
     """
 
     heights: Ints
+    inputs: Ints
     offset: Integers
     lo: Integers
     hi: Integers
@@ -93,7 +107,11 @@ def _neurons(conv: Conv2d, x: TensorType, windows: Windows) -> Neurons:
     counts = integers(used)
     ends = levels * x.interval.lo, levels * x.interval.hi
     return Neurons(
-        heights, -counts.dot(inverted), counts.dot(np.minimum(*ends)), counts.dot(np.maximum(*ends))
+        heights,
+        used.sum(axis=-1) * x.bits,
+        -counts.dot(inverted),
+        counts.dot(np.minimum(*ends)),
+        counts.dot(np.maximum(*ends)),
     )
 
 
@@ -130,7 +148,28 @@ def _thresholded(
         threshold, neurons.lo + bias, neurons.hi + bias, -neurons.offset - bias, bits
     )
     tree = compress(neurons.heights, np.zeros_like(neurons.offset), bits)
-    return sum_over(tree, times * alive), sum_over(cells, times)
+    tree = {name: count * alive for name, count in tree.items()}
+    spared = [_spared(tree, cells, neurons.inputs, len(threshold.thresholds[0]), times, w) for w in (4, 6)]
+    return tuple(  # type: ignore[return-value]
+        replace(sum_over(part, times), spared=Spared(*luts))
+        for part, luts in zip((tree, cells), zip(*spared, strict=True), strict=True)
+    )
+
+
+def _spared(
+    tree: CellArrays, tests: CellArrays, inputs: Ints, thresholds: int, times: Ints, wide: int
+) -> tuple[float, float]:
+    """Look-up tables of ``wide`` inputs that are spared in sums and in comparators of neurons that read few
+    bits: such a neuron is a table, whatever adders it is counted in."""
+    sums, compared = (
+        sum(getattr(CELLS[name], f"lut{wide}") * count for name, count in cells.items())
+        for cells in (tree, tests)
+    )
+    few = np.array([luts_of(count, wide) for count in range(TABLE_INPUTS + 1)])
+    table = few[np.minimum(inputs, TABLE_INPUTS)] * thresholds.bit_length()
+    spared = np.where(inputs <= TABLE_INPUTS, np.maximum(sums + compared - table, 0), 0)
+    of_sums = np.minimum(spared, sums)
+    return float((of_sums * times).sum()), float(((spared - of_sums) * times).sum())
 
 
 def _inverters(conv: Conv2d, x: TensorType, rows: Bools, columns: Bools) -> tuple[int, int]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from runtime.ir import Program
 from toolchain.cost.cells import WIRES, Cells, Circuits
+from toolchain.cost.evidence import NOTHING_RUN, Evidence
 from toolchain.cost.forms import WeightForms, weight_forms
 from toolchain.cost.memory import MemoryPlan, plan
 from toolchain.cost.nodes import Constants, NodeCost, node_costs
+from toolchain.cost.outline import Outline
 from toolchain.cost.skips import skip_table
 from toolchain.devices import Logic, Needs, Verdict, find, judge
 from toolchain.mcu.assess import Measure, assess
@@ -78,7 +80,8 @@ class Total:
 @dataclass(frozen=True, slots=True)
 class Report:
     """Costs of one program. ``forms``: of the linear layers, by name. ``devices``: verdict by device name.
-    ``skip_cost``: plain JSON. ``synthesis``: what Yosys made of it, where it was asked."""
+    ``skip_cost``: plain JSON. ``outline``: how it is wired. ``synthesis``: what Yosys made of it, where it
+    was asked. ``evidence``: what was run."""
 
     program: str
     layers: tuple[NodeCost, ...]
@@ -87,14 +90,21 @@ class Report:
     memory: MemoryPlan
     devices: Mapping[str, Verdict]
     skip_cost: Mapping[str, Any]
+    outline: Outline
     synthesis: Synthesis | None = None
+    evidence: Evidence = NOTHING_RUN
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON; its keys are part of the interface."""
         return {
             "program": self.program,
+            **self.outline.to_json(),
             "layers": [
-                _layer_json(layer, self.forms.get(layer.name)) | {"synthesis": self._synthesis(layer.name)}
+                _layer_json(layer, self.forms.get(layer.name))
+                | {
+                    "operands": list(self.outline.operands[layer.name]),
+                    "synthesis": self._synthesis(layer.name),
+                }
                 for layer in self.layers
             ],
             "total": _total_json(self.total) | {"synthesis": self.synthesis and self.synthesis.to_json()},
@@ -113,6 +123,7 @@ class Report:
             },
             "devices": {name: verdict.to_json() for name, verdict in self.devices.items()},
             "skip_cost": dict(self.skip_cost),
+            **self.evidence.to_json(),
         }
 
     def _synthesis(self, name: str) -> dict[str, Any] | None:
@@ -159,13 +170,14 @@ def _total_json(total: Total) -> dict[str, Any]:
         "ram_bytes": total.ram_bytes,
         "target": None if total.footprint.refused else total.footprint.target,
         "refused": total.footprint.refused or None,
+        "footprint": asdict(total.footprint.bytes),
         "float32_bytes": total.float32_bytes,
         "compression": round(total.compression, 2),
     }
 
 
 def _logic(cells: Cells) -> Logic:
-    return Logic({4: cells.lut4, 6: cells.lut6}, cells["register"])
+    return Logic({4: cells.lut4, 6: cells.lut6}, cells["register"], cells.ge)
 
 
 def macs_by_layer(layers: Iterable[NodeCost]) -> dict[str, int]:
@@ -211,4 +223,5 @@ def report(program: Program, devices: Iterable[str] = (), measure: Measure | Non
         for device in chosen
     }
     forms = weight_forms(program, layers)
-    return Report(program.name, layers, forms, total, memory, verdicts, skip_table(program, layers))
+    skips, outline = skip_table(program, layers), Outline.of(program)
+    return Report(program.name, layers, forms, total, memory, verdicts, skips, outline)

@@ -7,7 +7,7 @@ with additions of integers or floats. docs/cost-model.md says how each number is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Entry:
         costs = report(program, devices)
         layers = {layer.name: layer for layer in costs.layers}
         skips = tuple(_skip(connection, layers) for connection in connections(program))
-        return Entry(path, costs, skips, _accuracy(program))
+        return Entry(path, costs, skips, accuracy_of(program.metadata))
 
     def kinds(self) -> dict[str, SkipCost]:
         """Every kind of skip summed over the network; of a program without skips, its own alone."""
@@ -77,9 +77,9 @@ def _network(cost: SkipCost, whole: float) -> dict[str, float | int]:
     }
 
 
-def _accuracy(program: Program) -> float | None:
+def accuracy_of(metadata: Mapping[str, Any]) -> float | None:
     """The accuracy in the metadata, which may hold anything; None unless it is a share."""
-    value = program.metadata.get("accuracy")
+    value = metadata.get("accuracy")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         return None
     return float(value)

@@ -6,25 +6,30 @@ Names come from files and are escaped.
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 from collections.abc import Callable
 from typing import Any
 
+from runtime.errors import MissingToolError
+from toolchain.bench.collection import Collection
 from toolchain.cost import Report
 from toolchain.report.comparison import CostComparison
 from toolchain.report.comparison_page import comparison_page
+from toolchain.report.measurements import collection_page
 from toolchain.report.page import Page
 from toolchain.report.single import layers_of, report_page
 from toolchain.tables import markdown_cell
-from toolchain.tables import to_html as table_html
 from toolchain.tables import to_markdown as table_markdown
 from toolchain.tables import to_text as table_text
 
-Subject = Report | CostComparison
+Subject = Report | CostComparison | Collection
 
-PAGES: dict[type, Callable[[Any], Page]] = {Report: report_page, CostComparison: comparison_page}
+PAGES: dict[type, Callable[[Any], Page]] = {
+    Report: report_page,
+    CostComparison: comparison_page,
+    Collection: collection_page,
+}
 """How the page of each subject is made."""
 
 
@@ -69,27 +74,25 @@ def to_csv(subject: Subject) -> str:
 def to_markdown(subject: Subject) -> str:
     """Every table in GitHub-flavoured Markdown."""
     page = page_of(subject)
-    parts = [f"## {markdown_cell(table.title)}\n\n{table_markdown(table)}" for table in page.tables]
+    tables = [*page.tables, *page.details]
+    parts = [f"## {markdown_cell(table.title)}\n\n{table_markdown(table)}" for table in tables]
     return "\n\n".join([f"# {markdown_cell(page.title)}", *parts]) + "\n"
 
 
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
-    "td,th{padding:.25em .7em;border-bottom:1px solid #ccc;text-align:left}"
-    ".n{text-align:right;font-variant-numeric:tabular-nums}.total td{font-weight:bold}"
-)
+def html_writer() -> Callable[[Subject], str]:
+    """What writes the HTML page. Raises MissingToolError where its templates' engine is not installed."""
+    try:
+        from toolchain.report.html import render
+    except ImportError as error:
+        raise MissingToolError(
+            f"the HTML report needs {error.name}: pip install 'gatefold[html]', or choose another format"
+        ) from error
+    return render
 
 
 def to_html(subject: Subject) -> str:
-    """Every table on one page without scripts or outside resources."""
-    page = page_of(subject)
-    parts = [f"<h2>{html.escape(table.title)}</h2>\n{table_html(table)}" for table in page.tables]
-    title = html.escape(page.title)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f"<style>{STYLE}</style>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</html>\n"
-    )
+    """One page with the network drawn and plots, without scripts or outside resources."""
+    return html_writer()(subject)
 
 
 FORMATS: dict[str, Callable[[Subject], str]] = {
@@ -100,3 +103,6 @@ FORMATS: dict[str, Callable[[Subject], str]] = {
     "html": to_html,
 }
 """How a report or a comparison can be written."""
+
+SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}
+"""The format of a file by its suffix."""

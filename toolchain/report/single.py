@@ -9,6 +9,7 @@ from toolchain.cost import Report
 from toolchain.cost.forms import FORM_KEYS
 from toolchain.devices import number, size
 from toolchain.mcu.footprint import Footprint
+from toolchain.report.evidence import activity_of, activity_records, energy_of, speed_of, verification_of
 from toolchain.report.page import Page
 from toolchain.report.synthesis import placement_of, synthesis_of, synthesis_records
 from toolchain.tables import Table
@@ -112,7 +113,10 @@ def devices_of(report: Report) -> Table:
     return Table("Devices", ("device", "fits", "verdict"), rows)
 
 
-MCU_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+McuColumns = dict[str, tuple[str, Callable[[Any], str]]]
+"""Columns of a table of microcontrollers: where in a verdict's JSON, and as text. The first is text."""
+
+MCU_BYTES: McuColumns = {
     "core": ("estimated.target", str),
     "flash estimated": ("estimated.flash", number),
     "flash measured": ("measured.flash", number),
@@ -121,11 +125,17 @@ MCU_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "RAM measured": ("measured.ram", number),
     "RAM off by": ("measured.deviation.ram", lambda share: f"{100 * share:+.2f} %"),
     "of it stack": ("measured.stack", number),
-    "instructions": ("measured.run.instructions", number),
-    "per MAC": ("measured.run.instructions_per_mac", lambda ratio: f"{ratio:.3f}"),
-    "ms, estimated": ("measured.run.estimated_milliseconds", lambda ms: f"{ms:,.2f}"),
 }
-"""Columns of the table of microcontrollers: where in a verdict's JSON, and as text. The first is text."""
+
+MCU_TIMES: McuColumns = {
+    "core": ("estimated.target", str),
+    "instructions estimated": ("estimated.instructions", number),
+    "counted": ("measured.run.instructions", number),
+    "off by": ("measured.deviation.instructions", lambda share: f"{100 * share:+.1f} %"),
+    "per MAC": ("measured.run.instructions_per_mac", lambda ratio: f"{ratio:.3f}"),
+    "ms estimated": ("estimated.milliseconds", lambda ms: f"{ms:,.2f}"),
+    "ms by the count": ("measured.run.estimated_milliseconds", lambda ms: f"{ms:,.2f}"),
+}
 
 
 def _at(data: Any, path: str) -> Any:
@@ -136,14 +146,24 @@ def _at(data: Any, path: str) -> Any:
 
 
 def microcontrollers_of(report: Report) -> Table:
-    """Estimated and measured bytes of each microcontroller, and what an inference takes there."""
+    """Estimated and measured bytes on each microcontroller."""
+    return _of_microcontrollers(report, "Microcontrollers (bytes)", MCU_BYTES)
+
+
+def times_of(report: Report) -> Table:
+    """Estimated and counted instructions on each microcontroller, and milliseconds estimated from both."""
+    return _of_microcontrollers(report, "Microcontrollers (one inference)", MCU_TIMES)
+
+
+def _of_microcontrollers(report: Report, title: str, columns: McuColumns) -> Table:
     rows = []
     for name, verdict in report.devices.items():
         if verdict.estimated is not None:
-            values = [(_at(verdict.to_json(), path), text) for path, text in MCU_COLUMNS.values()]
+            data = verdict.to_json()
+            values = [(_at(data, path), text) for path, text in columns.values()]
             rows.append([name, *("-" if value is None else text(value) for value, text in values)])
-    headers = ["device", *MCU_COLUMNS]
-    return Table("Microcontrollers (bytes; per inference)", headers, rows, range(2, len(headers)))
+    headers = ["device", *columns]
+    return Table(title, headers, rows, range(2, len(headers)))
 
 
 def instructions_of(report: Report) -> Table:
@@ -205,13 +225,17 @@ def records_of(report: Report) -> list[dict[str, Any]]:
     total = {"name": "total", "op": "", "layer": "", "shape": [], "bits": ""} | _shared(data["total"])
     no_forms = {"forms": dict.fromkeys(FORM_KEYS)}
     rows = (*data["layers"], total)
+    for row in data["layers"]:
+        del row["operands"]
     figures = synthesis_records([row.pop("synthesis") for row in rows])
     flat = [_flat(row if row.get("forms") else row | no_forms) for row in rows]
-    return [row | more for row, more in zip(flat, figures, strict=True)]
+    return [
+        row | more | own for row, more, own in zip(flat, figures, activity_records(report), strict=True)
+    ]
 
 
 def _shared(total: dict[str, Any]) -> dict[str, Any]:
-    own = {"arena_bytes", "code_bytes", "flash_bytes", "ram_bytes", "target", "refused"}
+    own = {"arena_bytes", "code_bytes", "flash_bytes", "ram_bytes", "target", "refused", "footprint"}
     own |= {"float32_bytes", "compression"}
     return {k: v for k, v in total.items() if k not in own} | {"activation_bytes": total["arena_bytes"]}
 
@@ -226,19 +250,39 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def memory_of(report: Report) -> Table:
+    """The memory plan: one row per buffer, with the step that makes it and the last that reads it."""
+    names = ["(inputs)", *(layer.name for layer in report.layers), "(outputs)"]
+    rows = [
+        [
+            ", ".join(buffer.names),
+            number(buffer.offset),
+            number(buffer.size),
+            names[buffer.birth + 1],
+            names[buffer.death + 1],
+        ]
+        for buffer in report.memory.buffers
+    ]
+    return Table("Memory plan (bytes)", ("values", "offset", "bytes", "from", "to"), rows, numbers=(1, 2))
+
+
 def report_page(report: Report) -> Page:
     """Every table with at least one row, and the layers as records."""
     tables = [
         layers_of(report),
         totals_of(report),
+        activity_of(report),
         forms_of(report),
         devices_of(report),
+        energy_of(report),
         microcontrollers_of(report),
+        times_of(report),
         instructions_of(report),
         skips_of(report),
         synthesis_of(report.synthesis),
         placement_of(report.synthesis),
+        verification_of(report),
+        speed_of(report),
     ]
-    return Page(
-        report.program, [table for table in tables if table.rows], report.to_json(), records_of(report)
-    )
+    shown = [table for table in tables if table.rows]
+    return Page(report.program, shown, report.to_json(), records_of(report), [memory_of(report)])
