@@ -2,8 +2,9 @@
 
 ``import gatefold`` needs NumPy alone; each name below is imported when it is first used.
 
->>> program = gatefold.load("program.gfold")
->>> scores = gatefold.Session(program, "packed").run(images)["scores"]
+Examples:
+    >>> program = gatefold.load("program.gfold")
+    >>> scores = gatefold.Session(program, "packed").run(images)["scores"]
 """
 
 from __future__ import annotations

@@ -106,10 +106,11 @@ def infer_node(op: Op, operands: tuple[TensorType, ...], result: str) -> TensorT
 class Builder:
     """Builds a program op by op; types are inferred, and checked, at once.
 
-    >>> b = Builder("tiny")
-    >>> x = b.input("image", (1, 8, 8), Interval(0, 16))
-    >>> y = b.add(Conv2d(Weights(codes, levels=3)), x, name="conv")
-    >>> program = b.build(outputs=(y,))
+    Examples:
+        >>> b = Builder("tiny")
+        >>> x = b.input("image", (1, 8, 8), Interval(0, 16))
+        >>> y = b.add(Conv2d(Weights(codes, levels=3)), x, name="conv")
+        >>> program = b.build(outputs=(y,))
     """
 
     def __init__(self, name: str) -> None:

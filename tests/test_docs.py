@@ -1,4 +1,4 @@
-"""The documentation names what exists."""
+"""The documentation names what exists. Its commands are run in ``test_docs_blocks.py``."""
 
 import dataclasses
 import re
@@ -7,12 +7,9 @@ from pathlib import Path
 import pytest
 
 from runtime.ops import OPS
-from toolchain.cli.main import VERBS
+from tests.doc_blocks import PAGES, ROOT
 from toolchain.config import shipped_recipes
 from toolchain.quantizers import STEP_RULES
-
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_every_op_and_attribute_is_in_the_normative_page() -> None:
@@ -24,10 +21,13 @@ def test_every_op_and_attribute_is_in_the_normative_page() -> None:
             assert f"`{field.name}`" in row, f"docs/ir.md lacks {name}.{field.name}"
 
 
-def test_commands_in_the_documentation_exist() -> None:
-    for page in PAGES:
-        for verb in re.findall(r"^(?:\.venv/bin/)?gatefold ([a-z]+)", page.read_text(), re.MULTILINE):
-            assert verb in VERBS, f"{page.name}: gatefold {verb}"
+def test_tests_of_the_cost_model_exist() -> None:
+    page = (ROOT / "docs/cost-model.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page)
+    assert len(named) > 40
+    for file, name in named:
+        text = (ROOT / "tests/toolchain" / file).read_text()
+        assert f"\ndef {name}(" in text or not name, f"{file} has no {name}"
 
 
 def test_step_rules_are_documented() -> None:
