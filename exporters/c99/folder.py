@@ -32,7 +32,7 @@ def folder_files(source: Source, program: Program, vectors: int, layout: str) ->
     files = dict(source.files)
     if vectors:
         files[f"{source.name}_selftest.c"] = selftest(source, program, vectors).encode()
-    readme = _readme(source, program, vectors).encode()
+    readme = _readme(source, program, vectors, layout).encode()
     return replace(source, files=LAYOUTS[layout](source, files) | {"README.md": readme})
 
 
@@ -171,15 +171,33 @@ def _port_row(port: Port, direction: str) -> str:
     return f"| `{port.c_name}` | {direction} | `{port.c_type}` | {shape} | {port.type.interval} |"
 
 
-def _readme(source: Source, program: Program, vectors: int) -> str:
+USES: dict[str, tuple[str, str]] = {
+    "plain": (
+        "Compile `{name}.c` and `{name}_weights.c`, for example:\n\n"
+        "```\ncc {flags} -c {name}.c {name}_weights.c\n```",
+        "`{name}_selftest.c` runs {vectors} embedded samples and returns 0 when all is right.",
+    ),
+    "arduino": (
+        "Put this folder into `libraries/` of the Arduino sketchbook. It is made for the flags\n`{flags}`.",
+        "The example `selftest` runs {vectors} embedded samples and prints `passed` when all is right.",
+    ),
+    "zephyr": (
+        "Name this folder in `ZEPHYR_EXTRA_MODULES` and set `CONFIG_GATEFOLD_{upper}=y`. It is made for\n"
+        "the flags `{flags}`.",
+        "With `CONFIG_GATEFOLD_{upper}_SELFTEST=y`, `{name}_selftest()` runs {vectors} embedded\n"
+        "samples and returns 0 when all is right.",
+    ),
+}
+"""How each layout is built, and how its self-test is run."""
+
+
+def _readme(source: Source, program: Program, vectors: int, layout: str) -> str:
     name = source.name
+    words = {"name": name, "upper": name.upper(), "vectors": vectors}
+    use, test = (text.format(**words, flags=f"{_flags(source.target)} {WARNINGS}") for text in USES[layout])
     rows = [_port_row(p, "in") for p in source.inputs] + [_port_row(p, "out") for p in source.outputs]
     arrays = ", ".join(p.c_name for p in (*source.inputs, *source.outputs))
-    test = (
-        f"\n`{name}_selftest.c` runs {vectors} embedded samples and returns 0 when all is right.\n"
-        if vectors
-        else ""
-    )
+    tested = f"\n{test}\n" if vectors else ""
     table = "\n".join(rows)
     return f"""# {name}
 
@@ -206,12 +224,8 @@ nothing. It keeps no state: calls may run at once, each with an arena of its own
 | arena, aligned to {source.arena_align} | {source.arena_bytes:,} |
 | constants | {source.constant_bytes:,} |
 
-Compile `{name}.c` and `{name}_weights.c`, for example:
-
-```
-cc {_flags(source.target)} {WARNINGS} -c {name}.c {name}_weights.c
-```
+{use}
 
 Other flags and compilers give the same results; vectors of another width than the target's are emulated.
 On a system without a library GCC needs `{KEEP_LOOPS}` too, or it calls `memset`.
-{test}"""
+{tested}"""

@@ -201,3 +201,22 @@ def test_python_and_command_line_write_the_same(tmp_path: Path) -> None:
     }
     assert files == dict(generate(network()).files)
     assert all(content.isascii() and content.endswith(b"\n") for content in files.values())
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        ("plain", ["cc -Os", "`demo_selftest.c` runs 8 embedded samples"]),
+        ("arduino", ["`libraries/`", "The example `selftest` runs 8 embedded samples"]),
+        (
+            "zephyr",
+            ["`CONFIG_GATEFOLD_DEMO=y`", "`demo_selftest()` runs 8"],
+        ),
+    ],
+)
+def test_the_readme_says_how_its_own_layout_is_built_and_tested(layout: str, words: list[str]) -> None:
+    files = generate(network(), "cortex-m4", layout=layout).files
+    text = files["README.md"].decode()
+    assert [word for word in words if word not in text] == []
+    named = re.findall(r"`(\w+\.(?:c|h|ino))`", text)
+    assert [name for name in named if not any(path.endswith(name) for path in files)] == []
