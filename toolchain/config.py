@@ -194,22 +194,29 @@ class Recipe(Section):
 
 
 def shipped_recipes() -> dict[str, Traversable]:
-    """The recipe files that installed packages offer, by name.
+    """The recipe files that installed packages offer, by name. Raises InputError as ``package_files``."""
+    return package_files()
+
+
+def package_files(below: str = "") -> dict[str, Traversable]:
+    """The TOML files in the folders of recipes of installed packages, or in those ``below`` them, by name.
 
     Raises InputError when a package's folder cannot be read, or a name occurs twice.
     """
     files: dict[str, Traversable] = {}
     for entry_point in sorted(metadata.entry_points(group=RECIPE_GROUP), key=lambda e: (e.name, e.value)):
-        for file in _recipe_files(entry_point.name, entry_point.value):
+        for file in _folder_files(entry_point.name, entry_point.value, below):
             name = file.name.removesuffix(".toml")
             if files.setdefault(name, file) != file:
                 raise InputError(f"recipe names must be unique, {name!r} of {entry_point.value} is taken")
     return {name: files[name] for name in sorted(files)}
 
 
-def _recipe_files(entry_point: str, folder: str) -> list[Traversable]:
+def _folder_files(entry_point: str, folder: str, below: str) -> list[Traversable]:
     try:
-        return [file for file in resources.files(folder).iterdir() if file.name.endswith(".toml")]
+        place = resources.files(folder)
+        place = place / below if below else place
+        return [file for file in place.iterdir() if file.name.endswith(".toml")] if place.is_dir() else []
     except Exception as error:  # whatever a foreign package raises on import
         raise InputError(
             f"entry point {entry_point!r} of {RECIPE_GROUP} must name an importable folder, but {folder} "

@@ -13,8 +13,9 @@ from toolchain.layers.skips import make_skip
 class ConvBlock(nn.Sequential):
     """``HEQConv2d -> [MaxPool2d] -> BatchNorm -> Activation``; 3x3, stride 1, same size by default.
 
-    ``pool`` is the window of the max pooling, 0 for none. Input: (N, in, H, W) integer codes. Output:
-    (N, out, H', W') codes ``0 .. 2**bits - 1``.
+    ``pool`` is the window of the max pooling, 0 for none. ``fan_in``: how many weights of each channel are
+    not zero, at most; None to equalize. Input: (N, in, H, W) integer codes. Output: (N, out, H', W') codes
+    ``0 .. 2**bits - 1``.
     """
 
     def __init__(
@@ -23,16 +24,27 @@ class ConvBlock(nn.Sequential):
         out_channels: int,
         *,
         kernel_size: int = 3,
+        stride: int = 1,
         pool: int = 0,
         levels: int = 3,
         rule: str = "quantile-span",
         bits: int = 1,
         kind: str = "codes",
+        fan_in: int | None = None,
     ) -> None:
         padding = kernel_size // 2
+        inputs = in_channels * kernel_size**2
         super().__init__()
         self.conv = HEQConv2d(
-            in_channels, out_channels, kernel_size, padding=padding, levels=levels, rule=rule
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            levels=levels,
+            rule=rule,
+            steps="layer" if fan_in is None else "channel",
+            density=None if fan_in is None else min(1, fan_in / inputs),
         )
         if pool:
             self.pool = nn.MaxPool2d(pool)

@@ -27,27 +27,28 @@ from toolchain.quantizers import (
     histogram,
     median,
     sparse_step,
+    sparse_steps,
     step_of,
     straight_through,
     top_level,
 )
 
-STEPS = ("layer", "component")
-"""One step for a layer, or one for each component array of its quaternions."""
+STEPS = ("layer", "component", "channel")
+"""One step for a layer, one for each component array of its quaternions, or one for each output channel."""
 
 
 class HEQLayer(PhasedModule, Prunable):
     """What HEQ layers share: latent weights, their steps, and codes.
 
     ``weight``: latent weights, kept within [-1, 1] by ``clamp_latent``; initialized uniformly within
-    ``min(1, sqrt(3 / fan_in))``, quaternions as their paper does. ``step``: buffer, scalar or (4,), from
-    the rule on the initial weights at first; pruned weights do not count. ``levels``: odd, 3..127, or even,
-    2..64. ``rule``: a row of ``STEP_RULES``. ``steps``: a row of ``STEPS``; codes of one layer share one
-    unit either way. ``zero_median``: whether an update of the step first shifts the latent weights to a
+    ``min(1, sqrt(3 / fan_in))``, quaternions as their paper does. ``step``: buffer, scalar, (4,) or (out,),
+    from the rule on the initial weights at first; pruned weights do not count. ``levels``: odd, 3..127, or
+    even, 2..64. ``rule``: a row of ``STEP_RULES``. ``steps``: a row of ``STEPS``; codes of one layer share
+    one unit either way. ``zero_median``: whether an update of the step first shifts the latent weights to a
     median of 0 (an open question of the paper). ``density``: the share of the weights that an update leaves
-    different from zero, those of largest magnitude, in place of the rule; None to equalize. Raises
-    InputError for bad options, a dimension below 1, widths that do not fit the algebra, or more than
-    ``ELEMENT_LIMIT`` weights, before anything is allocated.
+    different from zero, of the layer or of each channel, those of largest magnitude, in place of the rule;
+    None to equalize. Raises InputError for bad options, a dimension below 1, widths that do not fit the
+    algebra, or more than ``ELEMENT_LIMIT`` weights, before anything is allocated.
     """
 
     step: Tensor
@@ -69,14 +70,17 @@ class HEQLayer(PhasedModule, Prunable):
             raise InputError(f"step rule must be one of {', '.join(STEP_RULES)}, not {rule!r}")
         if steps not in STEPS:
             raise InputError(f"steps must be one of {', '.join(STEPS)}, not {steps!r}")
-        if density is not None and (levels % 2 == 0 or steps != "layer"):
+        if density is not None and (levels % 2 == 0 or steps == "component"):
             raise InputError(f"a density needs an odd number of levels and one step a layer, not {levels}")
+        if steps == "channel" and (density is None or self.algebra is not REAL):
+            raise InputError("steps of channels need a density and real weights")
         self.levels = levels
         self.rule = rule
         self.density = density
         self.weight = nn.Parameter(torch.empty(stored))
         self._initialize(math.prod(shape[1:]))
-        self.register_buffer("step", torch.ones(self.algebra.blocks if steps == "component" else ()))
+        shapes = {"layer": (), "component": (self.algebra.blocks,), "channel": (len(self.weight),)}
+        self.register_buffer("step", torch.ones(shapes[steps]))
         self.update_step()
 
     @torch.no_grad()
@@ -107,19 +111,23 @@ class HEQLayer(PhasedModule, Prunable):
             self.step.fill_(self._step_of(self._surviving(self.weight, self.mask)))
             self._make_room()
             return
+        if self.density is not None:
+            self.step.copy_(sparse_steps(self.masked(self.weight), self.density))
+            self._make_room()
+            return
         blocks = len(self.step)
         masks = [None] * blocks if self.mask is None else self.mask.chunk(blocks)
         for index, (part, mask) in enumerate(zip(self.weight.chunk(blocks), masks, strict=True)):
             self.step[index] = self._step_of(self._surviving(part, mask))
 
     def _make_room(self) -> None:
-        """Scale sparse weights, which keep their codes, so that the step is at most 1.
+        """Scale sparse weights, which keep their codes, so that no step is above 1.
 
         Else those that are to be told apart, the largest, would all end where latent weights are clipped.
         """
-        if self.density is not None and float(self.step) > 1:
-            self.weight.div_(self.step)
-            self.step.fill_(1.0)
+        if self.density is not None:
+            self.weight.div_(self.step_of_each().clamp(min=1))
+            self.step.clamp_(max=1)
 
     def _step_of(self, weight: Tensor) -> float:
         if self.density is not None:
@@ -196,6 +204,7 @@ class HEQConv2d(HEQLayer):
         levels: int = 3,
         rule: str = "quantile-span",
         steps: str = "layer",
+        density: float | None = None,
     ) -> None:
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise InputError(
@@ -204,7 +213,7 @@ class HEQConv2d(HEQLayer):
         if groups > 1 and self.algebra is not REAL:
             raise InputError(f"{type(self).__name__} has no groups; leave groups out, it is {groups}")
         shape = (out_channels, in_channels // groups, *pair_of(kernel_size))
-        super().__init__(shape, levels, rule, steps)
+        super().__init__(shape, levels, rule, steps, density)
         self.stride = pair_of(stride)
         self.padding = pair_of(padding)
         self.dilation = pair_of(dilation)

@@ -2,31 +2,22 @@
 
 The run directories say what is done; the queue only says what is being done. So it is filled with what is
 missing each time a job is taken, under the study's lock: no job is lost or doubled, whenever a worker
-starts or is killed, and a queue that was deleted is made anew. A worker holds a lock of its own for as long
-as it lives. The operating system releases it even when the process is killed; from then on its job counts
-as lost, and whoever comes next takes it up. Nothing is timed: a worker that merely sleeps keeps its job.
+starts or is killed, and a queue that was deleted is made anew. The job of a worker that is no longer alive
+counts as lost, and whoever comes next takes it up.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from runtime.errors import InputError
-
-STUDY_LOCK = "study.lock"
-DATABASE_FILE = "study.db"
-WORKERS_FOLDER = "workers"
+from toolchain.studies.database import open_database
+from toolchain.studies.members import is_alive, membership, study_lock
 
 RUN, WORKER, ERROR = "run", "worker", "error"
 """Attributes of Optuna's trials: the run directory, who trains it, and why that failed."""
@@ -55,13 +46,13 @@ class Queue:
 
     def retry(self, outstanding: Outstanding) -> None:
         """Put jobs that failed before back into the queue."""
-        with self._lock():
+        with study_lock(self.directory):
             self._release_lost()
             self._refill(outstanding(), again=True)
 
     def take(self, outstanding: Outstanding) -> Claim | None:
         """The next job, now this worker's, or None when none is waiting. Those that failed are left out."""
-        with self._lock():
+        with study_lock(self.directory):
             self._release_lost()
             self._refill(outstanding(), again=False)
             if not self._list(TrialState.WAITING):
@@ -72,12 +63,12 @@ class Queue:
 
     def finish(self, claim: Claim, accuracy: float) -> None:
         """The job is done."""
-        with self._lock():
+        with study_lock(self.directory):
             self.trials.tell(claim.trial, accuracy)
 
     def fail(self, claim: Claim, error: str) -> None:
         """The job cannot be done, for the reason ``error``."""
-        with self._lock():
+        with study_lock(self.directory):
             claim.trial.set_user_attr(ERROR, error)
             self.trials.tell(claim.trial, state=TrialState.FAIL)
 
@@ -90,9 +81,6 @@ class Queue:
         latest = self._latest()
         return {run: trial.user_attrs[ERROR] for run, trial in latest.items() if _has_failed(trial)}
 
-    def _lock(self) -> FileLock:
-        return FileLock(self.directory / STUDY_LOCK)
-
     def _list(self, *states: TrialState) -> list[FrozenTrial]:
         return self.trials.get_trials(deepcopy=False, states=states or None)
 
@@ -102,19 +90,8 @@ class Queue:
     def _release_lost(self) -> None:
         """Give up the trials of workers that are gone, or were killed as they took one."""
         for trial in self._list(TrialState.RUNNING):
-            if not self._is_alive(trial.user_attrs.get(WORKER)):
+            if not is_alive(self.directory, trial.user_attrs.get(WORKER)):
                 self.trials.tell(trial.number, state=TrialState.FAIL)
-
-    def _is_alive(self, worker: str | None) -> bool:
-        path = self.directory / WORKERS_FOLDER / f"{worker}.lock"
-        if worker is None or not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                path.unlink()
-        except Timeout:
-            return True
-        return False
 
     def _refill(self, outstanding: Iterable[str], again: bool) -> None:
         latest = self._latest()
@@ -136,31 +113,10 @@ def open_queue(directory: Path, name: str, storage: str | None = None) -> Iterat
     ``storage``: the URL of a database that SQLAlchemy can open; without it a file in the directory. Raises
     InputError when it cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    (directory / WORKERS_FOLDER).mkdir(parents=True, exist_ok=True)
-    alive = FileLock(directory / WORKERS_FOLDER / f"{worker}.lock")
-    with alive:
-        with FileLock(directory / STUDY_LOCK):
-            database, trials = _connect(directory, name, storage)
-        try:
-            yield Queue(directory, trials, worker)
-        finally:
-            database.remove_session()
-            database.engine.dispose()
-            Path(alive.lock_file).unlink(missing_ok=True)
-
-
-def _connect(directory: Path, name: str, storage: str | None) -> tuple[RDBStorage, optuna.Study]:
-    file = directory.resolve() / DATABASE_FILE
-    try:
-        database = RDBStorage(storage or f"sqlite:///{file}")
-        sampler = optuna.samplers.RandomSampler()  # nothing is sampled; the default one is slow to make
-        trials = optuna.create_study(
-            storage=database, sampler=sampler, study_name=name, direction="maximize", load_if_exists=True
-        )
-    except Exception as error:  # whatever a database or its driver raises
-        reason = str(error).strip().partition("\n")[0]
-        what, advice = ("--storage", "") if storage else (str(file), "; delete it, --resume makes it anew")
-        raise InputError(f"{what} must be a database that can be opened: {reason}{advice}") from error
-    return database, trials
+    with (
+        membership(directory) as worker,
+        open_database(
+            directory, name, storage, ["maximize"], "delete it, --resume makes it anew"
+        ) as trials,
+    ):
+        yield Queue(directory, trials, worker)

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from runtime.errors import InputError
-from toolchain.config import Recipe, Section, first_mistake
+from toolchain.config import Recipe, first_mistake
 from toolchain.models import model_row
+from toolchain.studies.place import StudySettings
 
 PROTOCOLS = {
     "continue": "prune and train on, round after round; then train every mask from the initial weights",
@@ -24,7 +25,7 @@ DEFAULT_ROUNDS = 12
 MAX_ROUNDS = 100
 
 
-class Settings(Section):
+class Settings(StudySettings):
     """A pruning study of one recipe.
 
     ``algebras``: values of the model's option ``algebra``, each a network; none for a model without it.
@@ -34,7 +35,6 @@ class Settings(Section):
     ``patience`` and ``validation``: maximum of epochs, patience and held-out share of early stopping.
     """
 
-    recipe: Recipe
     algebras: tuple[str, ...] = ()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
     rounds: Annotated[int, Field(ge=0, le=MAX_ROUNDS)] = DEFAULT_ROUNDS

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
-from pydantic import ValidationError
-
-from runtime.errors import GatefoldError, InputError
-from toolchain.config import first_difference, leaves
+from runtime.errors import GatefoldError
 from toolchain.data import Dataset
-from toolchain.provenance import COMMAND, STUDY_FILE
 from toolchain.pruning.plan import Job, Plan
 from toolchain.pruning.plot import PICTURE_FILE, draw
 from toolchain.pruning.protocol import Runs
-from toolchain.pruning.queue import STUDY_LOCK, Claim, Queue, open_queue
+from toolchain.pruning.queue import Claim, Queue, open_queue
 from toolchain.pruning.results import (
     RESULTS_FILE,
     TABLE_FILE,
@@ -29,10 +22,14 @@ from toolchain.pruning.results import (
     write_results,
 )
 from toolchain.pruning.settings import Settings
+from toolchain.studies.members import study_lock
+from toolchain.studies.place import enter_study
 from toolchain.training import Event, RunResult
-from toolchain.training.run import read_json, remove_remains, write_json
+from toolchain.training.run import remove_remains
 
 POLL_SECONDS = 0.5
+
+VERB = "prune"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ class Study:
     def publish(self) -> list[Ticket]:
         """Write the tables and the picture of what is found so far; the tickets that are trained."""
         title = self.plan.settings.recipe.name
-        with FileLock(self.directory / STUDY_LOCK):
+        with study_lock(self.directory):
             remove_remains(self.directory, RESULTS_FILE, TABLE_FILE, PICTURE_FILE)
             tickets = collect(self.runs)
             write_results(self.runs, tickets)
@@ -153,53 +150,5 @@ def open_study(
     one that was to be begun, or none that could be resumed.
     """
     plan = Plan.of(settings)
-    path = directory / STUDY_FILE
-    if resume and not path.exists():
-        raise InputError(f"nothing to resume: {directory} holds no study; leave out --resume to start one")
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} must be a directory; choose another --out")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {directory}: {error.strerror}; choose another --out") from None
-    wanted = {
-        "server": storage is not None,
-        "settings": settings.model_dump(mode="json"),
-        COMMAND: command,
-    }
-    with FileLock(directory / STUDY_LOCK):
-        remove_remains(directory, STUDY_FILE)
-        if not path.exists():
-            write_json(path, {"name": f"{settings.recipe.name}-{uuid.uuid4().hex[:8]}", **wanted})
-        elif not resume:
-            raise InputError(
-                f"{directory} already holds a study; go on with --resume, or choose another --out"
-            )
-        stored = read_json(path)
-    _check_same(settings, storage is not None, stored, path)
-    return Study(directory, stored["name"], Runs(plan, directory), storage)
-
-
-def _check_same(settings: Settings, server: bool, stored: dict[str, Any], path: Path) -> None:
-    """Raise InputError unless ``path`` is of a study of ``settings``, with its jobs in the same place."""
-    try:
-        theirs = _leaves(Settings.model_validate(stored["settings"]))
-        on_server = stored["server"]
-    except (KeyError, ValidationError):
-        raise InputError(f"{path} is damaged or of another version; choose another --out") from None
-    if on_server != server:
-        advice = "give its --storage" if on_server else "leave out --storage"
-        raise InputError(f"{path} has its jobs in another database; {advice}")
-    difference = first_difference(_leaves(settings), theirs)
-    if difference:
-        key, found, wanted = difference
-        raise InputError(
-            f"{path} belongs to another study: its {key} is {found}, not {wanted}; "
-            "resume with the options of the study, or choose another --out"
-        )
-
-
-def _leaves(settings: Settings) -> dict[str, Any]:
-    """Every single value of ``settings`` by its key."""
-    tree = settings.model_dump(mode="json", exclude={"recipe"})
-    return tree | {f"recipe.{key}": value for key, value in leaves(settings.recipe).items()}
+    name = enter_study(directory, VERB, settings, resume, storage, command)
+    return Study(directory, name, Runs(plan, directory), storage)

@@ -9,6 +9,7 @@ from toolchain.quantizers.heq import (
     histogram,
     median,
     sparse_step,
+    sparse_steps,
     step_of,
     top_level,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "median",
     "relaxed_activation",
     "sparse_step",
+    "sparse_steps",
     "step_of",
     "straight_through",
     "top_code",

@@ -124,14 +124,30 @@ def sparse_step(w: Tensor, density: float) -> float:
     pruning, but which those are can change from update to update. For odd numbers of levels, whose first
     threshold is half a step. Raises InputError for a density out of range and for weights not finite.
     """
-    if not 0 < density <= 1:
-        raise InputError(f"the density of weights must be above 0 and at most 1, not {density}")
     ordered = w.detach().reshape(-1).float().abs().sort().values
     if not bool(torch.isfinite(ordered[-1])):
         raise InputError("weights must be finite to choose a step; lower the learning rate and retrain")
-    zeros = min(round((1 - density) * len(ordered)), len(ordered) - 1)
+    zeros = min(round((1 - _density(density)) * len(ordered)), len(ordered) - 1)
     below = float(ordered[zeros - 1]) if zeros else 0.0
     return below + float(ordered[zeros]) or 1.0
+
+
+def sparse_steps(w: Tensor, density: float) -> Tensor:
+    """``sparse_step`` of each row of ``w`` (out, ...): float32, shape (out,)."""
+    rows = w.detach().reshape(len(w), -1).float().abs().sort(dim=1).values
+    if not bool(torch.isfinite(rows[:, -1]).all()):
+        raise InputError("weights must be finite to choose a step; lower the learning rate and retrain")
+    zeros = min(round((1 - _density(density)) * rows.shape[1]), rows.shape[1] - 1)
+    below = rows[:, zeros - 1] if zeros else torch.zeros_like(rows[:, 0])
+    steps = below + rows[:, zeros]
+    return torch.where(steps > 0, steps, torch.ones_like(steps))
+
+
+def _density(density: float) -> float:
+    """``density`` if it is one. Raises InputError."""
+    if not 0 < density <= 1:
+        raise InputError(f"the density of weights must be above 0 and at most 1, not {density}")
+    return density
 
 
 def median(w: Tensor) -> Tensor:
