@@ -1,8 +1,9 @@
 """Every estimate of the report beside a measurement, for every trained program, in one table.
 
-Gates and look-up tables against Yosys, over the circuits of at most ``--limit`` bits; flash and RAM against
-the image that the compiler links for every microcontroller's core; milliseconds as estimated from classes
-of instructions beside those of the count of instructions at one a cycle.
+Gates and look-up tables against Yosys, over the circuits of at most ``--limit`` bits; flash, RAM and
+instructions against the image that the compiler links for every microcontroller's core and the emulator
+runs, where it fits the largest device of that core. Milliseconds follow from instructions by one table of
+cycles.
 
     python -m benchmarks.estimates [PROGRAM...] [--limit 1000] [--json FILE]
 """
@@ -30,7 +31,10 @@ from toolchain.synthesis.yosys import find_yosys
 from toolchain.tables import Table, to_markdown
 from toolchain.vectors import read_vectors
 
-LOGIC = ("ge", "lut4", "lut6")
+LOGIC = {"ge": "GE", "lut4": "LUT4", "lut6": "LUT6"}
+QUANTITIES = LOGIC | {"flash": "flash, B", "ram": "RAM, B", "instructions": "instructions"}
+"""What is compared, in words."""
+
 SHOWN = "nano-33-ble"
 """The microcontroller whose time is shown."""
 
@@ -54,14 +58,14 @@ class Pair:
 class Row:
     """One program. ``circuits``: how many were synthesized, of how many. ``pairs``: all comparisons.
 
-    ``instructions``, ``milliseconds``: of one inference on ``SHOWN``, None where it does not fit.
+    ``milliseconds``: of one inference on ``SHOWN``, estimated and by counted instructions; None where it
+    does not fit.
     """
 
     program: str
     circuits: tuple[int, int]
     pairs: tuple[Pair, ...]
-    instructions: int | None
-    milliseconds: float | None
+    milliseconds: tuple[float, float] | None
 
     def of(self, quantity: str) -> list[Pair]:
         """The comparisons of one quantity."""
@@ -100,14 +104,12 @@ def measured_row(path: Path, limit: int) -> Row:
         guess, found = verdict.estimated, verdict.measured
         if guess and found and not found["absent_library_routines"]:
             pairs += [Pair(kind, name, guess[kind], found[kind]) for kind in ("flash", "ram")]
-    run = (devices[SHOWN].measured or {}).get("run")
-    return Row(
-        path.parent.name,
-        circuits,
-        tuple(pairs),
-        run and run["instructions"],
-        run and run["estimated_milliseconds"],
-    )
+        if guess and found and found["run"]:
+            pairs.append(Pair("instructions", name, guess["instructions"], found["run"]["instructions"]))
+    shown = devices[SHOWN].to_json()
+    run = (shown["measured"] or {}).get("run")
+    times = run and (shown["estimated"]["milliseconds"], run["estimated_milliseconds"])
+    return Row(path.parent.name, circuits, tuple(pairs), times)
 
 
 def _cell(pairs: Sequence[Pair]) -> str:
@@ -121,30 +123,20 @@ def _cell(pairs: Sequence[Pair]) -> str:
     return f"{worst.estimated:,.0f} / {worst.measured:,.0f} ({share})"
 
 
-def _time_cells(row: Row) -> tuple[str, str]:
-    """Instructions, and milliseconds: estimated, and at one instruction a cycle."""
-    if row.instructions is None:
-        return "-", "-"
-    alone = 1000 * row.instructions / DEVICES[SHOWN].clock_hz
-    return f"{row.instructions:,}", f"{row.milliseconds:.2f} / {alone:.2f}"
-
-
 def text_of(rows: Sequence[Row]) -> str:
     """The table in Markdown, and the largest deviation of each quantity."""
-    quantities = ("ge", "lut4", "lut6", "flash", "ram")
-    headers = ("program", "circuits", "GE", "LUT4", "LUT6", "flash, B", "RAM, B", "instructions", "ms")
+    headers = ("program", "circuits", *QUANTITIES.values(), f"ms on {SHOWN}")
     cells = [
         [
             row.program,
             f"{row.circuits[0]} of {row.circuits[1]}",
-            *(_cell(row.of(quantity)) for quantity in quantities),
-            *_time_cells(row),
+            *(_cell(row.of(quantity)) for quantity in QUANTITIES),
+            "{:,.1f} / {:,.1f}".format(*row.milliseconds) if row.milliseconds else "-",
         ]
         for row in rows
     ]
     lines = [to_markdown(Table("", headers, cells, range(2, len(headers)))), ""]
-    for quantity, title in zip(quantities, headers[2:7], strict=True):
-        lines.append(f"{title}: {_largest(rows, quantity)}")
+    lines += [f"{title}: {_largest(rows, quantity)}" for quantity, title in QUANTITIES.items()]
     return "\n".join(lines)
 
 
