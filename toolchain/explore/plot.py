@@ -82,7 +82,7 @@ def _draw_references(axes: Axes, outcome: Outcome) -> None:
             place = (reference.measures[outcome.settings.measure], 100 * reference.accuracy)
             axes.plot(*place, "D", color="C3", markersize=5)
             axes.annotate(
-                reference.name, place, textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8
+                reference.name, place, textcoords="offset points", xytext=(-6, -3), ha="right", fontsize=8
             )
 
 
