@@ -153,7 +153,7 @@ def test_the_start_has_the_moments_of_the_paper() -> None:
         (lambda: HEQQuaternionConv2d(8, 8, 3, groups=2), "HEQQuaternionConv2d has no groups"),
         (
             lambda: HEQQuaternionLinear(4, 4, steps="row"),
-            "steps must be one of layer, component, not 'row'",
+            "steps must be one of layer, component, channel, not 'row'",
         ),
         (lambda: RealLinear(0, 4), "weights must have dimensions of at least 1"),
         (lambda: RealConv2d(2**14, 2**14, 3), "weights may have at most"),

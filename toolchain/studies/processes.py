@@ -24,27 +24,30 @@ def worker_processes(work: Callable[..., None], count: int, *arguments: Any) -> 
     """``count`` started processes, each of which does ``work(*arguments)``.
 
     They are killed if the block fails: whatever they do can be killed at any time. They inherit that SIGINT
-    is ignored, so that Ctrl-C on a terminal reaches this process alone.
+    is held back, so that Ctrl-C on a terminal reaches this process alone; what comes while they start is
+    only held back until they have.
     """
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=_live, args=(work, count, arguments), daemon=True) for _ in range(count)
     ]
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for worker in workers:
-            worker.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    try:
+        try:
+            for worker in workers:
+                worker.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         yield workers
     except BaseException:
         for worker in workers:
-            worker.terminate()
+            if worker.pid is not None:
+                worker.terminate()
         raise
     finally:
         for worker in workers:
-            worker.join()
+            if worker.pid is not None:
+                worker.join()
 
 
 def _live(work: Callable[..., None], count: int, arguments: tuple[Any, ...]) -> None:
