@@ -230,13 +230,18 @@ def load_recipe(source: str | Path) -> Recipe:
     file = shipped.get(str(source), Path(source))
     if not file.is_file():
         raise _unknown_recipe(str(source), shipped)
+    where = f"recipe {source}"
+    return parse_recipe(read_toml(file, where), where)
+
+
+def read_toml(file: Traversable, where: str) -> dict[str, Any]:
+    """The key-value tree of ``file``. Raises InputError that names it ``where``."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read recipe {source}: {error.strerror}") from None
+        raise InputError(f"cannot read {where}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {source} is not valid TOML: {error}") from None
-    return parse_recipe(table, f"recipe {source}")
+        raise InputError(f"{where} is not valid TOML: {error}") from None
 
 
 def _unknown_recipe(source: str, shipped: Iterable[str]) -> InputError:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from runtime.files import atomic_write
 from toolchain.bench.collection import collect
 from toolchain.bench.results import read_results
-from toolchain.cli.common import json_option
+from toolchain.cli.common import json_option, print_or_write
 from toolchain.report import FORMATS, to_text
 from toolchain.report.formats import SUFFIXES
 from toolchain.tables import terminal_width
@@ -36,10 +35,4 @@ def command(places: tuple[Path, ...], format_: str | None, output: Path | None, 
         click.echo(f"warning: {line}", err=True)
     formats = FORMATS | {"table": partial(to_text, width=None if output else terminal_width())}
     wanted = format_ or SUFFIXES.get(output.suffix if output else "", "json" if as_json else "table")
-    text = formats[wanted](collect(results))
-    if output is None:
-        click.echo(text.rstrip())
-        return
-    with atomic_write(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    click.echo(f"{output}: {output.stat().st_size:,} bytes")
+    print_or_write(formats[wanted](collect(results)), output)

@@ -30,7 +30,24 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path),
     help="Where the data set's files are [default: $GATEFOLD_DATA, else the user cache].",
 )
+set_option = click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change any key of the recipe, as in train.",
+)
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+
+
+def print_or_write(text: str, output: Path | None) -> None:
+    """Print ``text``; with an ``output`` write it there instead, at once or not at all, and say so."""
+    if output is None:
+        click.echo(text.rstrip())
+        return
+    with atomic_write(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    click.echo(f"{output}: {output.stat().st_size:,} bytes")
 
 
 def data_option(help_: str) -> Callable[[Any], Any]:

@@ -21,6 +21,7 @@ from toolchain.cli.common import (
     emit,
     extra,
     json_option,
+    set_option,
     table,
     tell_download,
 )
@@ -70,13 +71,7 @@ SAMPLERS = ("tpe", "nsga2", "random")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="tpe", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sampler.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of every trial, phases in proportion.")
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change any key of the recipe, as in train.",
-)
+@set_option
 @click.option(
     "--reference",
     "references",

@@ -20,6 +20,7 @@ from toolchain.cli.common import (
     emit,
     extra,
     json_option,
+    set_option,
     table,
     tell_download,
 )
@@ -92,13 +93,7 @@ def _numbers(_context: click.Context, parameter: click.Parameter, text: str) -> 
     "--validation", type=float, default=0.1, show_default=True, help="Held-out share, of early stopping."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of every run, phases in proportion.")
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change any key of the recipe, as in train.",
-)
+@set_option
 @data_dir_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, here.")

@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from runtime.errors import InputError
-from toolchain.cli.common import command_line, data_dir_option, emit, extra, json_option, tell_download
+from toolchain.cli.common import (
+    command_line,
+    data_dir_option,
+    emit,
+    extra,
+    json_option,
+    set_option,
+    tell_download,
+)
 from toolchain.cli.train import training_progress
 
 
@@ -47,13 +55,7 @@ from toolchain.cli.train import training_progress
     show_default=True,
     help="Training images to calibrate on.",
 )
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change any key of the recipe, as in train.",
-)
+@set_option
 @click.option("--seed", type=click.IntRange(0), help="[default: that of the run]")
 @data_dir_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)

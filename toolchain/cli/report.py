@@ -11,10 +11,16 @@ from pathlib import Path
 import click
 
 from runtime.errors import InputError, MismatchError, MissingToolError
-from runtime.files import atomic_write
 from runtime.ir import Program
 from runtime.serialize import load
-from toolchain.cli.common import data_dir_option, data_option, json_option, late_status, tell
+from toolchain.cli.common import (
+    data_dir_option,
+    data_option,
+    json_option,
+    late_status,
+    print_or_write,
+    tell,
+)
 from toolchain.cli.evidence import NOTHING, Wanted, gather, vectors_beside
 from toolchain.cli.verify import failure
 from toolchain.cost import Report, report
@@ -215,11 +221,5 @@ def command(
     synthesizing = Synthesizing(limit, place) if synthesize or place else None
     wanted = Wanted(chosen != "table" or data is not None, verify, speed, data, data_dir)
     found = subject(programs, devices or DEVICES, measure, synthesizing, wanted)
-    text = formats[chosen](found)
-    if output is None:
-        click.echo(text.rstrip())
-    else:
-        with atomic_write(output) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        click.echo(f"{output}: {output.stat().st_size:,} bytes")
+    print_or_write(formats[chosen](found), output)
     check_agreement(found)

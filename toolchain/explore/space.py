@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, RootModel, TypeAdapter, ValidationError, field_validator, model_validator
 
 from runtime.errors import InputError
-from toolchain.config import Option, Recipe, Section, leaves, override, package_files
+from toolchain.config import Option, Recipe, Section, leaves, override, package_files, read_toml
 from toolchain.models import model_row
 
 FOLDING = "folding"
@@ -256,10 +255,4 @@ def load_axes(source: Path | None, recipe: str) -> tuple[Axes, str]:
         )
     file = source or shipped[recipe]
     where = f"space {source or recipe}"
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {where}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{where} is not valid TOML: {error}") from None
-    return parse_axes(table, where), where
+    return parse_axes(read_toml(file, where), where), where
