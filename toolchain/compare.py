@@ -31,6 +31,15 @@ class Agreement:
     skipped: str | None = None
 
 
+def verdict(name: str, row: Agreement) -> str:
+    """What the row of the executor ``name`` means, in words."""
+    if row.skipped:
+        return f"skipped: {row.skipped}"
+    if row.mismatches:
+        return "DIFFERS"
+    return "the definition" if name == REFERENCE else "equal bit for bit"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Agreement by executor. ``ok``: something was compared and nothing differed."""

@@ -48,15 +48,19 @@ def contender_name(row: Row) -> str:
     return f"ONNX Runtime {row.executor}" if row.kind == "twin" else name
 
 
+def quartiles(row: Row) -> str:
+    """The first and the third quartile, in milliseconds."""
+    return f"{milliseconds(row.quartile1_ms)} - {milliseconds(row.quartile3_ms)}"
+
+
 def _cells(row: Row, ratios: Sequence[str]) -> list[str]:
-    quartiles = f"{milliseconds(row.quartile1_ms)} - {milliseconds(row.quartile3_ms)}"
     found = {FP32: row.ratio_to_fp32, INT8: row.ratio_to_int8}
     return [
         contender_name(row),
         str(row.batch),
         str(row.threads),
         milliseconds(row.median_ms),
-        quartiles,
+        quartiles(row),
         *(times(found[ratio]) for ratio in ratios),
         milliseconds(row.engine_ms),
     ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
+from numpy.typing import NDArray
 
 import exporters
 from runtime.errors import InputError
-from runtime.ir import Program
+from runtime.ir import Input, Program
 from runtime.packed.executor import KERNELS
 from runtime.serialize import load
 from runtime.session import ExecutorRow, check_input
@@ -72,16 +74,20 @@ def wanted_batches(given: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, words)))
 
 
-def data_samples(
-    program: Program, data: str, data_dir: Path | None, largest: int
-) -> Callable[[int], Samples]:
-    """Takes the first test images of a data set. Raises InputError where they are too few or do not fit."""
+def test_images(program: Program, data: str, data_dir: Path | None) -> tuple[Input, NDArray[Any]]:
+    """The input of ``program``, and the test images of a data set. Raises InputError for several inputs."""
     from toolchain.data import load as load_data
 
     if len(program.inputs) != 1:
         raise InputError(f"--data is for programs of one input; {program.name} has {len(program.inputs)}")
-    (spec,) = program.inputs
-    images = load_data(data, data_dir, tell_download).test_images
+    return program.inputs[0], load_data(data, data_dir, tell_download).test_images
+
+
+def data_samples(
+    program: Program, data: str, data_dir: Path | None, largest: int
+) -> Callable[[int], Samples]:
+    """Takes the first test images of a data set. Raises InputError where they are too few or do not fit."""
+    spec, images = test_images(program, data, data_dir)
     if len(images) < largest:
         raise InputError(f"{data} has {len(images)} test images, too few for --batch {largest}")
     fitting = check_input(images[:largest], spec)

@@ -18,8 +18,7 @@ from runtime.version import VERSION
 from toolchain.bench import Bench, Settings, bench
 from toolchain.bench.contenders import TWINS
 from toolchain.bench.machine import blas_warning
-from toolchain.cli.bench import wanted_executors
-from toolchain.cli.common import tell_download
+from toolchain.cli.bench import test_images, wanted_executors
 from toolchain.compare import Agreement, compare, random_samples
 from toolchain.cost.activity import measure_activity, sample_count
 from toolchain.cost.evidence import Evidence, Origin, Verification
@@ -101,13 +100,8 @@ def take(path: Path, program: Program, wanted: Wanted, count: int) -> Taken:
 
 
 def _of_data(program: Program, data: str, data_dir: Path | None, count: int) -> Taken:
-    from toolchain.data import load as load_data
-
-    if len(program.inputs) != 1:
-        raise InputError(f"--data is for programs of one input; {program.name} has {len(program.inputs)}")
-    (spec,) = program.inputs
-    images = load_data(data, data_dir, tell_download).test_images[:count]
-    return Taken(f"test images of {data}", {spec.name: check_input(images, spec)})
+    spec, images = test_images(program, data, data_dir)
+    return Taken(f"test images of {data}", {spec.name: check_input(images[:count], spec)})
 
 
 def vectors_beside(path: Path, program: Program) -> Vectors | None:

@@ -26,7 +26,7 @@ from toolchain.cli.common import (
     tell_download,
 )
 from toolchain.cli.proof import check_proofs, proof_json, proof_table, proofs
-from toolchain.compare import REFERENCE, Comparison, Samples, compare, random_samples
+from toolchain.compare import Comparison, Samples, compare, random_samples, verdict
 from toolchain.cost.nodes import macs_of
 from toolchain.executors import chosen
 from toolchain.synthesis.assess import LIMIT
@@ -52,18 +52,11 @@ def agreement_table(comparison: Comparison) -> str:
             name,
             row.samples,
             row.mismatches,
-            f"skipped: {row.skipped}" if row.skipped else verdict(name, row),
+            verdict(name, row),
         ]
         for name, row in comparison.executors.items()
     ]
     return table(["executor", "samples", "mismatches", "verdict"], rows)
-
-
-def verdict(name: str, row: Any) -> str:
-    """What a row means, in words."""
-    if row.mismatches:
-        return "DIFFERS"
-    return "the definition" if name == REFERENCE else "equal bit for bit"
 
 
 def network_of(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from runtime.types import TensorType
 
@@ -37,6 +38,11 @@ CELLS: dict[str, Cell] = {
     "register": Cell(ge=5.67, lut4=0.0, lut6=0.0),
 }
 """Every cell a circuit is counted in. An FPGA has a flip-flop beside each LUT, so registers take none."""
+
+
+def rated(counts: Mapping[str, Any], wide: int) -> Any:
+    """Look-up tables of ``wide`` inputs, 4 or 6, by the rates alone; of numbers or of arrays of them."""
+    return sum(getattr(CELLS[cell], f"lut{wide}") * count for cell, count in counts.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,7 @@ class Cells:
 
     def luts(self, wide: int) -> float:
         """Look-up tables of ``wide`` inputs, 4 or 6, as the rates say."""
-        rates = sum(getattr(CELLS[cell], f"lut{wide}") * count for cell, count in self.counts.items())
-        return float(rates - getattr(self.spared, f"lut{wide}"))
+        return float(rated(self.counts, wide) - getattr(self.spared, f"lut{wide}"))
 
     @property
     def lut4(self) -> int:

@@ -22,7 +22,7 @@ from exporters.netlist.digits import Integers, integers, signed_digits
 from runtime.ops import Conv2d, Op, Threshold
 from runtime.ops.base import window_size
 from runtime.types import ZERO, TensorType
-from toolchain.cost.cells import CELLS, NONE, Cells, Circuits, Spared
+from toolchain.cost.cells import NONE, Cells, Circuits, Spared, rated
 from toolchain.cost.columns import (
     CellArrays,
     Ints,
@@ -149,11 +149,11 @@ def _thresholded(
     )
     tree = compress(neurons.heights, np.zeros_like(neurons.offset), bits)
     tree = {name: count * alive for name, count in tree.items()}
-    spared = [_spared(tree, cells, neurons.inputs, len(threshold.thresholds[0]), times, w) for w in (4, 6)]
-    return tuple(  # type: ignore[return-value]
-        replace(sum_over(part, times), spared=Spared(*luts))
-        for part, luts in zip((tree, cells), zip(*spared, strict=True), strict=True)
+    four, six = (
+        _spared(tree, cells, neurons.inputs, len(threshold.thresholds[0]), times, wide) for wide in (4, 6)
     )
+    sums, tests = sum_over(tree, times), sum_over(cells, times)
+    return replace(sums, spared=Spared(four[0], six[0])), replace(tests, spared=Spared(four[1], six[1]))
 
 
 def _spared(
@@ -161,10 +161,7 @@ def _spared(
 ) -> tuple[float, float]:
     """Look-up tables of ``wide`` inputs that are spared in sums and in comparators of neurons that read few
     bits: such a neuron is a table, whatever adders it is counted in."""
-    sums, compared = (
-        sum(getattr(CELLS[name], f"lut{wide}") * count for name, count in cells.items())
-        for cells in (tree, tests)
-    )
+    sums, compared = rated(tree, wide), rated(tests, wide)
     few = np.array([luts_of(count, wide) for count in range(TABLE_INPUTS + 1)])
     table = few[np.minimum(inputs, TABLE_INPUTS)] * thresholds.bit_length()
     spared = np.where(inputs <= TABLE_INPUTS, np.maximum(sums + compared - table, 0), 0)

@@ -176,7 +176,8 @@ def _total_json(total: Total) -> dict[str, Any]:
     }
 
 
-def _logic(cells: Cells) -> Logic:
+def logic_of(cells: Cells) -> Logic:
+    """What a circuit of ``cells`` takes of a device."""
     return Logic({4: cells.lut4, 6: cells.lut6}, cells["register"], cells.ge)
 
 
@@ -214,8 +215,8 @@ def report(program: Program, devices: Iterable[str] = (), measure: Measure | Non
         guess.flash,
         guess.ram,
         total.arena_bytes,
-        _logic(total.circuits.one_position),
-        _logic(total.circuits.parallel),
+        logic_of(total.circuits.one_position),
+        logic_of(total.circuits.parallel),
         memory.peak,
     )
     verdicts = {

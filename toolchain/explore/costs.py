@@ -10,7 +10,8 @@ from typing import Any
 from runtime.ir import Program
 from toolchain.cost import Report, report
 from toolchain.cost.cells import Cells
-from toolchain.devices import Device, Logic, Needs, Verdict, find, judge
+from toolchain.cost.model import logic_of
+from toolchain.devices import Device, Needs, Verdict, find, judge
 
 PARALLEL = "parallel"
 
@@ -94,8 +95,7 @@ def _judge_parallel(device: Device, found: Report) -> Verdict:
     keep."""
     if device.kind == "mcu":
         return found.devices[device.name]
-    cells = found.total.circuits.parallel
-    logic = Logic({4: cells.lut4, 6: cells.lut6}, cells["register"], cells.ge)
+    logic = logic_of(found.total.circuits.parallel)
     return judge(device, Needs(0, 0, 0, logic, logic, found.memory.peak))
 
 

@@ -73,8 +73,9 @@ class _Step:
 
 def _steps(runs: Iterable[Counted]) -> Iterator[_Step]:
     for run in runs:
-        for work, count_, cycles in zip(run.works, run.instructions, run.cycles, strict=True):
-            yield _Step(work, count_, cycles, 1 / sum(run.instructions))
+        weight = 1 / sum(run.instructions)
+        for work, instructions, cycles in zip(run.works, run.instructions, run.cycles, strict=True):
+            yield _Step(work, instructions, cycles, weight)
 
 
 def fit(runs: Sequence[Counted]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from toolchain.bench.text import contender_name, milliseconds, times
-from toolchain.compare import REFERENCE, Agreement
+from toolchain.bench.text import contender_name, milliseconds, quartiles, times
+from toolchain.compare import verdict
 from toolchain.cost import Report
 from toolchain.devices import joules, number
 from toolchain.tables import Table
@@ -43,15 +43,6 @@ def activity_records(report: Report) -> list[dict[str, Any]]:
     return [{f"activity.{key}": values.get(name, {}).get(key) for key in keys} for name in names]
 
 
-def verdict(name: str, row: Agreement) -> str:
-    """What an executor's row means, in words."""
-    if row.skipped:
-        return f"skipped: {row.skipped}"
-    if row.mismatches:
-        return "DIFFERS"
-    return "the definition" if name == REFERENCE else "equal bit for bit"
-
-
 def verification_of(report: Report) -> Table:
     """One row per executor."""
     found = report.evidence.verification
@@ -71,7 +62,7 @@ def speed_of(report: Report) -> Table:
         (
             contender_name(row),
             milliseconds(row.median_ms),
-            f"{milliseconds(row.quartile1_ms)} - {milliseconds(row.quartile3_ms)}",
+            quartiles(row),
             times(row.ratio_to_fp32),
             times(row.ratio_to_int8),
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolchain.bench.collection import Cell, Collection, Computer, Line, Network
 from toolchain.bench.measure import Row
-from toolchain.bench.text import milliseconds, times
+from toolchain.bench.text import milliseconds, quartiles, times
 from toolchain.report.page import Page
 from toolchain.tables import Table
 
@@ -37,7 +37,7 @@ def machine_table(collection: Collection) -> Table:
 
 CELL_COLUMNS: dict[str, Callable[[Row], str]] = {
     "median ms": lambda row: milliseconds(row.median_ms),
-    "quartiles ms": lambda row: f"{milliseconds(row.quartile1_ms)} - {milliseconds(row.quartile3_ms)}",
+    "quartiles ms": quartiles,
     "x fp32": lambda row: times(row.ratio_to_fp32),
 }
 """What every machine has in a line."""
