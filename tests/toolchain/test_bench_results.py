@@ -90,6 +90,8 @@ def test_two_machines_stand_side_by_side(
     assert invoke("collect", tmp_path, "-o", page)[0] == 0
     assert "<b>" not in page.read_text()
     assert "Another &lt;b&gt;CPU&lt;/b&gt;" in page.read_text()
+    assert invoke("collect", tmp_path, "-o", page, "--json")[0] == 0
+    assert json.loads(page.read_text()) == table
 
 
 def test_of_one_machine_the_newest_measurement_stands(found: dict[str, Any], tmp_path: Path) -> None:

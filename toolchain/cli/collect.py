@@ -10,8 +10,7 @@ import click
 from toolchain.bench.collection import collect
 from toolchain.bench.results import read_results
 from toolchain.cli.common import json_option, print_or_write
-from toolchain.report import FORMATS, to_text
-from toolchain.report.formats import SUFFIXES
+from toolchain.report import FORMATS, format_of, to_text
 from toolchain.tables import terminal_width
 
 
@@ -34,5 +33,4 @@ def command(places: tuple[Path, ...], format_: str | None, output: Path | None, 
     for line in refused:
         click.echo(f"warning: {line}", err=True)
     formats = FORMATS | {"table": partial(to_text, width=None if output else terminal_width())}
-    wanted = format_ or SUFFIXES.get(output.suffix if output else "", "json" if as_json else "table")
-    print_or_write(formats[wanted](collect(results)), output)
+    print_or_write(formats[format_of(output, format_, as_json)](collect(results)), output)

@@ -30,7 +30,7 @@ from toolchain.devices import DEVICES, find
 from toolchain.mcu.assess import Measure
 from toolchain.mcu.build import missing
 from toolchain.mcu.measure import Checks, Measurer
-from toolchain.report import FORMATS, SUFFIXES, CostComparison, compare_costs, html_writer, to_text
+from toolchain.report import FORMATS, CostComparison, compare_costs, format_of, html_writer, to_text
 from toolchain.synthesis.assess import LIMIT, synthesize_program
 from toolchain.synthesis.pnr import TARGETS, placer
 from toolchain.synthesis.yosys import find_yosys
@@ -128,13 +128,6 @@ def check_agreement(found: Report | CostComparison) -> None:
     verification = found.evidence.verification if isinstance(found, Report) else None
     if verification and not verification.comparison.ok:
         raise MismatchError(failure(verification.comparison))
-
-
-def format_of(output: Path | None, format_: str | None, as_json: bool) -> str:
-    """The format that is asked for, else that of the suffix of ``output``, else the table."""
-    if format_ or as_json:
-        return format_ or "json"
-    return SUFFIXES.get(output.suffix.lower(), "table") if output else "table"
 
 
 @click.command("report")

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from runtime.errors import MissingToolError
@@ -106,3 +107,10 @@ FORMATS: dict[str, Callable[[Subject], str]] = {
 
 SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}
 """The format of a file by its suffix."""
+
+
+def format_of(output: Path | None, format_: str | None, as_json: bool) -> str:
+    """The row of ``FORMATS`` that is asked for, else that of the suffix of ``output``, else the table."""
+    if format_ or as_json:
+        return format_ or "json"
+    return SUFFIXES.get(output.suffix.lower(), "table") if output else "table"
