@@ -27,14 +27,14 @@ name = "pretrain"
 epochs = 1
 precision = "float"
 learning_rate = 0.01
-batch_size = 128
+batch_size = 256
 
 [[phases]]
 name = "qat"
 epochs = 1
 precision = "quantized"
 learning_rate = 0.01
-batch_size = 128
+batch_size = 256
 """
 """A network without algebras, quantized, on the images that come with the install."""
 

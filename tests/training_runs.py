@@ -52,20 +52,29 @@ STOP_EACH = f"""{STOP}
 load("digits")
 for name in json.loads(sys.argv[2]):
     importlib.import_module(name)
-for stop, log, arguments in json.loads(sys.argv[1]):
-    child = os.fork()
-    if not child:
-        for stream in (1, 2):
-            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-        # A shell without job control starts background jobs, and so all they start, with SIGINT ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        stop_at(*stop)
-        main(arguments)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+for group in json.loads(sys.argv[1]):
+    children = []
+    for stop, log, arguments in group:
+        child = os.fork()
+        if not child:
+            for stream in (1, 2):
+                os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+            # A shell without job control starts background jobs, and all they start, with SIGINT ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            stop_at(*stop)
+            main(arguments)
+        children.append(child)
+    for child in children:
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 Stop = tuple[str, str, str, int]
 """The arguments of ``stop_at``."""
+
+Job = tuple[Stop, Path, Sequence[object]]
+"""Where the command line is stopped, its log, and its arguments."""
+
+NEVER: Stop = ("SIGKILL", "never", "", 1)
 
 
 def python(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -86,15 +95,13 @@ def gatefold(*arguments: object, **environment: str) -> subprocess.CompletedProc
     return python("-c", GATEFOLD, *arguments, **environment)
 
 
-def stop_each(
-    jobs: Sequence[tuple[Stop, Path, Sequence[object]]], modules: Sequence[str] = ()
-) -> list[int]:
-    """Run the command line once for every job (stop, log, arguments), stopped there; the exit codes.
+def stop_each(groups: Sequence[Sequence[Job]], modules: Sequence[str] = ()) -> list[int]:
+    """Run the command line once for every job, those of a group at once; the exit codes of all.
 
     All are forks of one process, as loading torch, and the ``modules`` that they need besides, takes longer
     than they do.
     """
-    plain = [(stop, str(log), list(map(str, arguments))) for stop, log, arguments in jobs]
+    plain = [[(stop, str(log), list(map(str, words))) for stop, log, words in group] for group in groups]
     done = python("-c", STOP_EACH, json.dumps(plain), json.dumps(modules))
     return [int(code) for code in done.stdout.split()]
 

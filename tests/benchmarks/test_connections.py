@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks.connections import runs
 from benchmarks.connections.__main__ import main
 from benchmarks.connections.costs import Area, in_connection
 from benchmarks.connections.figure import LOOKS, MARKERS, draw
 from benchmarks.connections.runs import CONNECTIONS, FLOAT, PRECISIONS, RECIPES, SEEDS, Variant, finished
 from benchmarks.connections.tables import CRITICAL, Comparison, compare, rows, table
+from toolchain.config import load_recipe, override
 from toolchain.cost.cells import CELLS
 from toolchain.cost.skips import FLOAT32_ADD_GE
 from toolchain.models import model_row
@@ -24,6 +26,15 @@ CHANNELS = 8 + 16 + 32
 """Of the three connections of the network for digits."""
 
 REGISTER = CELLS["register"].ge
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Large batches: the networks need not learn much."""
+    batches = ("phases.pretrain.batch_size=256", "phases.qat.batch_size=256")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "load_recipe", lambda name: override(load_recipe(name), batches))
+        yield
 
 
 def study(out, *options):

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.switching import VARIANTS, main, row
+from benchmarks import switching
+from benchmarks.switching import SHARED, VARIANTS, main, row
 
 
 def test_a_row_compares_pairs_of_seeds() -> None:
@@ -25,7 +26,9 @@ def test_untrained_networks_are_not_compared(tmp_path, capsys, epochs) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_every_variant_trains_once_and_as_asked(tmp_path, capsys) -> None:
+def test_every_variant_trains_once_and_as_asked(tmp_path, capsys, monkeypatch) -> None:
+    batches = ("phases.pretrain.batch_size=128", "phases.qat.batch_size=128")  # the networks learn enough
+    monkeypatch.setattr(switching, "SHARED", SHARED + batches)
     arguments = ["digits", "--out", str(tmp_path), "--seeds", "0", "--epochs", "2"]
     assert main(arguments) == 0
     first = capsys.readouterr().out

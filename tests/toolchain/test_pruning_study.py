@@ -17,7 +17,8 @@ import torch
 
 from runtime.serialize import load
 from tests.pruning_studies import RECIPE, assert_same_study, queue_of
-from tests.training_runs import GATEFOLD, ROOT, STOP, gatefold, python, stop_each, weights
+from tests.training_runs import GATEFOLD, NEVER, ROOT, python, stop_each, weights
+from toolchain.cli import main
 
 torch.set_num_threads(1)
 
@@ -43,18 +44,28 @@ def recipe_file(tmp_path_factory) -> Path:
     return path
 
 
+BEGINNER = ("SIGKILL", MKSTEMP, ".recipe.json.", 1)
+
+WORKERS = {"one of two workers": ("SIGKILL", MKSTEMP, ".model.pt.", 2), "the other worker": NEVER}
+"""They start at once, in the study that the beginner left."""
+
+
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory, recipe_file):
     """By moment: exit code, directory and log of a study that was stopped there; ``""`` was not."""
     folder = tmp_path_factory.mktemp("studies")
-    stops = {**STOPS, "": ("SIGKILL", "never", "", 1)}
+    stops = {**STOPS, "": NEVER, "the beginner": BEGINNER}
     places = {moment: (folder / f"study{n}", folder / f"log{n}") for n, moment in enumerate(stops)}
-    jobs = [
-        (stop, places[moment][1], ["prune", recipe_file, *STUDY, "--out", places[moment][0]])
-        for moment, stop in stops.items()
-    ]
-    codes = stop_each(jobs, ["optuna.storages", "matplotlib.figure"])
-    return {moment: (code, *places[moment]) for moment, code in zip(stops, codes, strict=True)}
+    places |= {worker: (places["the beginner"][0], folder / worker) for worker in WORKERS}
+    jobs = {
+        moment: (stop, places[moment][1], ["prune", recipe_file, *STUDY, "--out", places[moment][0]])
+        for moment, stop in (stops | WORKERS).items()
+    }
+    for worker in WORKERS:
+        jobs[worker][2].append("--resume")
+    groups = [*([jobs[moment]] for moment in stops), [jobs[worker] for worker in WORKERS]]
+    codes = stop_each(groups, ["optuna.storages", "matplotlib.figure"])
+    return {moment: (code, *places[moment]) for moment, code in zip(jobs, codes, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -132,35 +143,24 @@ def start(*command: object) -> subprocess.Popen[str]:
     )
 
 
-STOPPED = f"{STOP}\nstop_at(*json.loads(sys.argv[1]))\nmain(sys.argv[2:])"
-
-
 def test_workers_that_start_at_once_share_the_jobs_and_one_takes_up_what_a_killed_one_left(
-    tmp_path, reference, recipe_file, invoke
+    studies, reference
 ):
-    directory = tmp_path / "study"
-    arguments = ["prune", recipe_file, *STUDY, "--out", directory]
-    begin = ("SIGKILL", MKSTEMP, ".recipe.json.", 1)
-    beginner = start(STOPPED, json.dumps(begin), *arguments)
-    beginner.communicate()
-    assert beginner.returncode == -signal.SIGKILL
-    kill = ("SIGKILL", MKSTEMP, ".model.pt.", 2)
-    workers = [
-        start(STOPPED, json.dumps(kill), *arguments, "--resume"),
-        start(GATEFOLD, *arguments, "--resume"),
-    ]
-    errors = [worker.communicate()[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [-signal.SIGKILL, 0], errors
-    lines = [line.split(":")[0].split()[-1] for text in errors for line in text.splitlines()]
-    assert len(lines) == len(set(lines)) == JOBS
-    assert len(errors[0].splitlines()) == 1, "the other one did the rest"
+    assert studies["the beginner"][0] == -signal.SIGKILL
+    codes, directories, logs = zip(*(studies[worker] for worker in WORKERS), strict=True)
+    told = [log.read_text() for log in logs]
+    assert codes == (-signal.SIGKILL, 0), told
+    runs = [re.findall(rf"^\d/{JOBS} (.*):", text, re.MULTILINE) for text in told]
+    assert len(runs[0] + runs[1]) == len({*runs[0], *runs[1]}) == JOBS
+    assert len(told[0].splitlines()) == len(runs[0]) == 1, "the other one did the rest"
+    directory = directories[0]
     assert_same_study(directory, reference)
     finished, states = queue_of(directory)
     assert set(finished.values()) == {1}
     assert states == {"COMPLETE": JOBS, "FAIL": 2}, "two were killed, and no job was taken twice"
 
 
-def test_local_workers_end_with_an_interruption_and_share_the_jobs(tmp_path, reference, recipe_file):
+def test_local_workers_end_with_an_interruption_and_share_the_jobs(tmp_path, reference, recipe_file, capfd):
     directory = tmp_path / "study"
     arguments = ["prune", recipe_file, *STUDY, "--out", directory, "--workers", 2]
     process = start(GATEFOLD, *arguments)
@@ -171,9 +171,11 @@ def test_local_workers_end_with_an_interruption_and_share_the_jobs(tmp_path, ref
     assert process.returncode == 130
     assert error.splitlines()[-1].startswith("gatefold: interrupted; every file left is whole")
     assert "Traceback" not in error
-    done = gatefold(*arguments, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert "failed" not in done.stderr
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, arguments), "--resume"])
+    error = capfd.readouterr().err
+    assert not caught.value.code, error
+    assert "failed" not in error
     assert_same_study(directory, reference)
     assert set(queue_of(directory)[0].values()) == {1}
 

@@ -97,7 +97,7 @@ def stopped(tmp_path_factory, recipe_file):
     stops[INTERRUPTION] = ("SIGINT", MKSTEMP, ".checkpoint.pt.", 2)
     places = {moment: (folder / f"run{n}", folder / f"log{n}") for n, moment in enumerate(stops)}
     jobs = [
-        (stop, places[moment][1], ["train", recipe_file, "--out", places[moment][0]])
+        [(stop, places[moment][1], ["train", recipe_file, "--out", places[moment][0]])]
         for moment, stop in stops.items()
     ]
     return {moment: (code, *places[moment]) for moment, code in zip(stops, stop_each(jobs), strict=True)}
