@@ -32,6 +32,7 @@ OPTIONS: dict[str, Any] = {
     "depth": 3,
     "skip": "none",
     "bits": 1,
+    "head_bits": 0,
     "levels": 3,
     "pixel_bits": 3,
     "fan_in": 16,
@@ -49,6 +50,7 @@ def build(
     depth: int,
     skip: str,
     bits: int,
+    head_bits: int,
     levels: int,
     pixel_bits: int,
     fan_in: int,
@@ -58,9 +60,10 @@ def build(
 
     ``width``: channels of the first stage, ``growth`` times as many in each that follows, of ``depth``
     stages that halve the image. ``skip``: ``none``, or a row of ``SKIPS`` around one more convolution in
-    each stage but the first. ``bits``: of the activations. ``levels``: of the weights, of which ``fan_in``
-    in each channel of a convolution and the share ``density`` in the classifier are not zero.
-    ``pixel_bits``: thresholds of the pixels. Raises InputError.
+    each stage but the first. ``bits``: of the activations, ``head_bits``: of those that the classifier
+    reads, 0 for as many. ``levels``: of the weights, of which ``fan_in`` in each channel of a convolution
+    and the share ``density`` in the classifier are not zero. ``pixel_bits``: thresholds of the pixels.
+    Raises InputError.
     """
     most = {"width": MAX_WIDTH, "depth": MAX_DEPTH, "pixel_bits": MAX_PIXEL_BITS, "fan_in": MAX_FAN_IN}
     _check(most, width=width, depth=depth, pixel_bits=pixel_bits, fan_in=fan_in)
@@ -68,18 +71,19 @@ def build(
         raise InputError(f"growth must be within 0.25..4, not {growth}")
     thresholds = [round((top + 1) * n / (pixel_bits + 1)) for n in range(1, pixel_bits + 1)]
     layers: dict[str, nn.Module] = {"bits": PixelBits(thresholds)}
-    block = {"levels": levels, "bits": bits, "fan_in": fan_in}
     inputs = pixel_bits
     for stage in range(depth):
         channels = max(1, round(width * growth**stage))
         kernel = 3 if stage else KERNEL
+        made = (head_bits or bits) if stage == depth - 1 else bits
+        block = {"levels": levels, "bits": made, "fan_in": fan_in}
         layers[f"stage{stage + 1}"] = ConvBlock(inputs, channels, kernel_size=kernel, stride=2, **block)
         if stage and skip != "none":
-            layers[f"skip{stage + 1}"] = SkipBlock(ConvBlock(channels, channels, **block), skip, bits)
+            layers[f"skip{stage + 1}"] = SkipBlock(ConvBlock(channels, channels, **block), skip, made)
         inputs, size = channels, (size + 1) // 2
     layers["flatten"] = nn.Flatten()
     layers["classifier"] = HEQClassifier(
-        inputs * size * size, 10, levels, input_max=top_code(bits), density=density
+        inputs * size * size, 10, levels, input_max=top_code(made), density=density
     )
     return finish(layers, plain=False)
 

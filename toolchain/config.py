@@ -72,12 +72,28 @@ class StepUpdate(Section):
     ``every``: ``"batch"``, ``"epoch"``, a number of epochs, or ``"never"``. In each case the first
     quantized epoch starts with an update, so ``"never"`` freezes the steps of the pre-trained weights.
     ``rule``: a row of ``STEP_RULES`` for all layers; left out, each layer has its own. ``zero_median``:
-    whether an update first shifts the latent weights of each layer to a median of 0.
+    whether an update first shifts the latent weights of each layer to a median of 0. ``ramp``: the share of
+    the quantized epochs over which layers of a given density come down to it from ``initial_density``, so
+    that they find out with many weights which few to keep; 0: they have it from the start.
     """
 
     every: Literal["batch", "epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
     rule: Annotated[str | None, AfterValidator(_row_of(STEP_RULES))] = None
     zero_median: bool = False
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.0
+    initial_density: Annotated[float, Field(gt=0, le=1)] = 0.3
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StepUpdate:
+        if self.ramp and self.every not in {"batch", "epoch"}:
+            raise ValueError(f"ramp needs steps set every 'batch' or 'epoch', not {self.every!r}")
+        return self
+
+    def density(self, final: float, done: float) -> float:
+        """What an update gives a layer of density ``final`` when the share ``done`` of the quantized epochs
+        will be over at the next one (Zhu and Gupta, arXiv 1710.01878, equation 1)."""
+        left = 1 - done / self.ramp if done < self.ramp else 0.0
+        return final + max(0.0, self.initial_density - final) * left**3
 
     def before_epoch(self, quantized_epoch: int) -> bool:
         """Whether the steps change before the ``quantized_epoch``-th (from 0) quantized epoch."""
@@ -157,12 +173,19 @@ class Recipe(Section):
             raise ValueError("keep = 'best' needs a validation share above 0")
         if self.keep != "best" and (self.patience or self.watch != "accuracy"):
             raise ValueError("patience and watch = 'loss' need keep = 'best'")
+        if self.keep == "best" and self.step.ramp:
+            raise ValueError("keep = 'best' and step.ramp exclude each other: earlier weights are denser")
         return self
 
     @property
     def epochs(self) -> int:
         """Epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def quantized_epochs(self) -> int:
+        """Those of its quantized phases."""
+        return sum(phase.epochs for phase in self.phases if phase.precision == "quantized")
 
     @property
     def active_phases(self) -> tuple[Phase, ...]:

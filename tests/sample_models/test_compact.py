@@ -28,6 +28,14 @@ def test_a_compact_network_equals_its_program(skip):
     assert shapes == [(6, 4, 4), (9, 2, 2), *([(9, 2, 2)] if skip != "none" else [])]
 
 
+def test_the_classifier_can_read_fewer_bits():
+    model = DIGITS.build(width=4, depth=2, bits=2, head_bits=1)
+    program = lower(model.eval(), DIGITS.input_shape, DIGITS.input_interval, "compact")
+    stored = [node.type.interval.hi for node in program.nodes if node.op.name == "Threshold"]
+    assert stored[-2:] == [3, 1]
+    assert model.classifier.scale == DIGITS.build(width=4, depth=2).classifier.scale
+
+
 def test_each_channel_keeps_its_fan_in_and_the_classifier_its_density():
     model = MODELS["compact-fashion"].build(width=16, fan_in=5, density=0.2)
     for path, layer in quantized_layers(model).items():

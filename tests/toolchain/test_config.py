@@ -127,6 +127,7 @@ def test_assignments_reach_every_part_of_a_recipe(recipe):
         ("keep=best", "--set: keep = 'best' needs a validation share above 0"),
         ("patience=5", "--set: patience and watch = 'loss' need keep = 'best'"),
         ("watch=loss", "--set: patience and watch = 'loss' need keep = 'best'"),
+        ("step.ramp=2", "--set: step.ramp: input should be less than or equal to 1, not 2"),
         ("watch=time", "--set: watch: input should be 'accuracy' or 'loss', not 'time'"),
         (
             "step.every=sometimes",
@@ -273,6 +274,27 @@ def test_a_phase_of_0_epochs_stays_out_and_nothing_cannot_be_stretched(recipe):
 def test_steps_are_updated_as_often_as_the_recipe_says(every, epochs):
     update = StepUpdate(every=every)
     assert [epoch for epoch in range(5) if update.before_epoch(epoch)] == epochs
+
+
+@pytest.mark.parametrize("every", ["never", 3])
+def test_a_ramp_of_the_density_needs_steps_that_follow_it(every):
+    with pytest.raises(ValueError, match=f"ramp needs steps set every 'batch' or 'epoch', not {every!r}"):
+        StepUpdate(every=every, ramp=0.5)
+
+
+def test_a_ramp_excludes_that_earlier_weights_are_kept(recipe):
+    changes = ["keep=best", "validation=0.1", "step.ramp=0.5"]
+    with pytest.raises(InputError, match="exclude each other: earlier weights are denser"):
+        override(recipe, changes)
+
+
+def test_the_density_falls_by_a_cubic_to_the_layers_own():
+    update = StepUpdate(ramp=0.8, initial_density=0.5)
+    assert [update.density(0.1, done) for done in (0.0, 0.4, 0.8, 1.0)] == pytest.approx(
+        [0.5, 0.15, 0.1, 0.1]
+    )
+    assert update.density(0.6, 0.0) == 0.6, "it never rises"
+    assert StepUpdate(initial_density=0.5).density(0.1, 0.0) == 0.1
 
 
 def offer(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, target: str, *recipes: str) -> None:

@@ -210,5 +210,5 @@ def test_the_keys_that_the_help_names_can_be_set_and_shown(capsys):
     assert not caught.value.code
     shown = json.loads(capsys.readouterr().out)
     assert shown["compute"] == {"mixed": "bfloat16", "channels_last": False, "compile": True}
-    assert shown["step"] == {"every": "epoch", "rule": "twn", "zero_median": True}
+    assert shown["step"] | {"every": "epoch", "rule": "twn", "zero_median": True} == shown["step"]
     assert shown["phases"][1]["milestones"] == [0.5, 0.8]

@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from runtime.errors import InputError
 from toolchain.config import Optimizer, Phase, Recipe, load_recipe, shipped_recipes
 from toolchain.data import DATASETS, load
-from toolchain.layers import HEQConv2d, HEQLinear, quantized_layers, set_precision
+from toolchain.layers import HEQClassifier, HEQConv2d, HEQLinear, quantized_layers, set_precision
 from toolchain.models import model_row
 from toolchain.training import health, initial_model, train
 from toolchain.training.epoch import Trainer
 from toolchain.training.health import LayerHealth, find_warnings, layer_health, oscillates
+from toolchain.training.loop import check_recipe
 from toolchain.training.plan import plan_epochs, seed_everything
 from toolchain.training.progress import silent
 from toolchain.training.schedule import learning_rate, make_optimizer
@@ -107,6 +109,7 @@ def recipe(**changes):
 def test_the_plan_lists_every_epoch_and_counts_updates_over_quantized_epochs():
     plan = plan_epochs(recipe(step={"every": 2}))
     assert [epoch.number for epoch in plan] == [0, 1, 2, 3, 4, 5]
+    assert [epoch.quantized for epoch in plan] == [0, 0, 0, 1, 2, 3]
     assert [epoch.index for epoch in plan] == [0, 1, 0, 1, 2, 0]
     assert [epoch.phase.name for epoch in plan] == ["pretrain"] * 2 + ["qat"] * 3 + ["finetune"]
     assert [epoch.updates_step for epoch in plan] == [False, False, True, False, True, False]
@@ -130,6 +133,36 @@ def test_steps_move_with_the_latent_weights_or_stay_as_the_recipe_says(tmp_path)
     assert len(set(steps_of(recipe(step={"every": "epoch"}), digits, tmp_path / "epoch"))) == 4
     by_batch = steps_of(recipe(step={"every": "batch"}), digits, tmp_path / "batch")
     assert len(set(by_batch)) == 4
+
+
+@pytest.mark.parametrize(("every", "updates"), [("batch", 4 * 22), ("epoch", 4)])
+def test_layers_come_down_to_their_density(tmp_path, monkeypatch, every, updates):
+    """Every update of the quantized epochs asks for fewer weights, the last one for the layer's share."""
+    asked = []
+    update_step = HEQClassifier.update_step
+
+    def noted(layer, density=None):
+        asked.append(density)
+        update_step(layer, density)
+
+    monkeypatch.setattr(HEQClassifier, "update_step", noted)
+    step = {"every": every, "ramp": 1.0, "initial_density": 0.8}
+    sparse = {"depth": 1, "density": 0.05, "width": 8}
+    train(recipe(model="compact-digits", options=sparse, step=step), load("digits"), tmp_path)
+    asked = [density for density in asked if density is not None]
+    assert len(asked) == updates
+    assert asked == sorted(asked, reverse=True)
+    assert asked[0] == pytest.approx(0.05 + 0.75 * (1 - 1 / updates) ** 3)
+    assert asked[-1] == 0.05
+
+
+def test_a_ramp_needs_layers_of_a_given_density():
+    chosen = recipe(step={"ramp": 0.5})
+    with pytest.raises(InputError) as caught:
+        check_recipe(initial_model(chosen), chosen)
+    assert str(caught.value) == (
+        "step.ramp needs layers of a given density, which model 'ornet-digits' does not have"
+    )
 
 
 def model_with_a_full_bin():

@@ -146,7 +146,7 @@ def command(
         from toolchain.data import load as load_data
         from toolchain.provenance import write_commands
         from toolchain.training import train
-        from toolchain.training.loop import check_connections, initial_model
+        from toolchain.training.loop import check_recipe, initial_model
         from toolchain.training.world import speaks_for_all
     speaks = speaks_for_all()
     chosen_data = [f"dataset={json.dumps(data)}"] if data else []
@@ -157,7 +157,7 @@ def command(
             click.echo(json.dumps(recipe.model_dump(mode="json"), indent=2))
         return
     if any(phase.connection for phase in recipe.active_phases):
-        check_connections(initial_model(recipe), recipe)  # before a data set is downloaded
+        check_recipe(initial_model(recipe), recipe)  # before a data set is downloaded
     dataset = load_data(recipe.dataset, data_dir, tell_download if speaks else None)
     directory = out or Path("runs") / recipe.name
     with training_progress(recipe.name, quiet=as_json) if speaks else nullcontext() as listen:

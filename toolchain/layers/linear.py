@@ -102,23 +102,24 @@ class HEQLayer(PhasedModule, Prunable):
         super().set_mask(mask)
 
     @torch.no_grad()
-    def update_step(self) -> None:
+    def update_step(self, density: float | None = None) -> None:
         """Set the steps from the surviving latent weights; the trainer says how often (paper: every
-        epoch)."""
+        epoch). ``density``: in place of the layer's own; for layers that have one."""
+        density = density or self.density
         if self.zero_median:
             self.weight.copy_(self.masked(self.weight - median(self._surviving(self.weight, self.mask))))
         if self.step.dim() == 0:
-            self.step.fill_(self._step_of(self._surviving(self.weight, self.mask)))
+            self.step.fill_(self._step_of(self._surviving(self.weight, self.mask), density))
             self._make_room()
             return
-        if self.density is not None:
-            self.step.copy_(sparse_steps(self.masked(self.weight), self.density))
+        if density is not None:
+            self.step.copy_(sparse_steps(self.masked(self.weight), density))
             self._make_room()
             return
         blocks = len(self.step)
         masks = [None] * blocks if self.mask is None else self.mask.chunk(blocks)
         for index, (part, mask) in enumerate(zip(self.weight.chunk(blocks), masks, strict=True)):
-            self.step[index] = self._step_of(self._surviving(part, mask))
+            self.step[index] = self._step_of(self._surviving(part, mask), density)
 
     def _make_room(self) -> None:
         """Scale sparse weights, which keep their codes, so that no step is above 1.
@@ -129,9 +130,9 @@ class HEQLayer(PhasedModule, Prunable):
             self.weight.div_(self.step_of_each().clamp(min=1))
             self.step.clamp_(max=1)
 
-    def _step_of(self, weight: Tensor) -> float:
-        if self.density is not None:
-            return sparse_step(weight, self.density)
+    def _step_of(self, weight: Tensor, density: float | None) -> float:
+        if density is not None:
+            return sparse_step(weight, density)
         return step_of(weight, self.levels, self.rule)
 
     @staticmethod

@@ -112,7 +112,9 @@ class Trainer:
         self.forward.train()
         for batch, (pixels, labels) in enumerate(shares):
             if every_batch or (epoch.updates_step and batch == 0):
-                self._update_steps(layers, losses[: batch + 1], epoch)
+                over = epoch.quantized + ((batch + 1) / batches if every_batch else 1)
+                done = over / self.recipe.quantized_epochs
+                self._update_steps(layers, losses[: batch + 1], epoch, done)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(phase, (epoch.index + batch / batches) / phase.epochs)
             losses[batch] = self.step(pixels, labels, optimizer, latent)
@@ -126,11 +128,15 @@ class Trainer:
                 raise TrainingError.at(epoch, batches, f"the model must stay finite, {name} is not")
         return loss
 
-    def _update_steps(self, layers: Sequence[HEQLayer], losses: Tensor, epoch: PlannedEpoch) -> None:
-        """Set every step; ``losses`` are those of the batches so far, and a 0 for the one to come."""
+    def _update_steps(
+        self, layers: Sequence[HEQLayer], losses: Tensor, epoch: PlannedEpoch, done: float
+    ) -> None:
+        """Set every step; ``losses`` are those of the batches so far, and a 0 for the one to come.
+        ``done``: the share of the quantized epochs that is over at the next update."""
         try:
             for layer in layers:
-                layer.update_step()
+                density = layer.density
+                layer.update_step(None if density is None else self.recipe.step.density(density, done))
         except InputError:
             self._check(losses, epoch)
             raise TrainingError.at(

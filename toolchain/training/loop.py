@@ -154,8 +154,13 @@ def initial_model(recipe: Recipe) -> nn.Module:
     return model
 
 
-def check_connections(model: nn.Module, recipe: Recipe) -> None:
-    """Raise InputError when a phase of ``recipe`` switches connections that ``model`` does not have."""
+def check_recipe(model: nn.Module, recipe: Recipe) -> None:
+    """Raise InputError when ``recipe`` changes connections or densities that ``model`` does not have."""
+    densities = [layer.density for layer in quantized_layers(model).values()]
+    if recipe.step.ramp and all(density is None for density in densities):
+        raise InputError(
+            f"step.ramp needs layers of a given density, which model {recipe.model!r} does not have"
+        )
     for phase in recipe.active_phases:
         if phase.connection is not None and not switchable(model):
             raise InputError(
@@ -167,7 +172,7 @@ def check_connections(model: nn.Module, recipe: Recipe) -> None:
 @torch.no_grad()
 def _try_phases(model: nn.Module, recipe: Recipe, row: ModelRow) -> None:
     """Raise InputError now, not hours later, when a phase that has epochs does not fit the model."""
-    check_connections(model, recipe)
+    check_recipe(model, recipe)
     image = torch.full((1, *row.input_shape), float(row.input_interval.lo))
     for phase in recipe.active_phases:
         enter_phase(model, phase)

@@ -17,9 +17,11 @@ from toolchain.models import model_row
 
 @dataclass(frozen=True, slots=True)
 class PlannedEpoch:
-    """One epoch: its number over all phases and within its phase, both from 0, and what starts it."""
+    """One epoch: its number over all phases, among the quantized ones (of the next one, if it is not) and
+    within its phase, all from 0, and what starts it."""
 
     number: int
+    quantized: int
     index: int
     phase: Phase
     updates_step: bool
@@ -33,7 +35,7 @@ def plan_epochs(recipe: Recipe) -> list[PlannedEpoch]:
         for index in range(phase.epochs):
             quantized = phase.precision == "quantized"
             updates = quantized and recipe.step.before_epoch(quantized_epochs)
-            plan.append(PlannedEpoch(len(plan), index, phase, updates))
+            plan.append(PlannedEpoch(len(plan), quantized_epochs, index, phase, updates))
             quantized_epochs += quantized
     return plan
 
