@@ -162,6 +162,10 @@ def test_a_front_can_be_refined_by_local_workers(tmp_path, words, invoke):
     assert all(t["epochs"] == 4 for t in finished)
     alone = [*words, *options, "--workers", 1, "--out", directory, "--resume"]
     assert invoke(*alone)[1] == out, "there is nothing left to do"
+    longer = json.loads(invoke(*alone, "--refine", 5)[1])
+    more = [trial for trial in longer["trials"] if trial not in content["trials"]]
+    assert {trial["refines"] for trial in more} <= {trial["refines"] for trial in again}
+    assert "finished" in {trial["fate"] for trial in more if trial["epochs"] == 5}
 
 
 def test_a_space_that_is_explored_completely_ends_the_search(tmp_path, files, invoke):

@@ -226,11 +226,12 @@ class Ledger:
                 return self._ask(len(rows))
 
     def _refine(self, rows: Sequence[Row], budget: Budget) -> Claim | None:
-        """The most accurate trial of the front that is not refined yet, once the search is over."""
+        """The most accurate trial of the front that is not refined for so long yet, once the search is
+        over."""
         search = [row for row in rows if row.refines is None]
         if any(not row.fate for row in search):
             return None
-        done = {row.refines for row in rows}
+        done = {row.refines for row in rows if row.epochs >= budget.refine}
         for row in reversed(best_rows(search, self.settings.measure)):
             if row.number not in done:
                 attributes = {REFINES: row.number, EPOCHS: budget.refine}

@@ -25,6 +25,9 @@ LABELS = {
     "clocks": "clocks for an image",
 }
 
+WIDE = 100
+"""Ratio of the dearest to the cheapest from which there is room for two marks a decade."""
+
 MARGIN = 2.0
 """References are shown up to so many percentage points below the worst trial."""
 
@@ -37,7 +40,8 @@ def draw(outcome: Outcome, title: str, directory: Path) -> None:
     _draw_trials(axes, outcome)
     _draw_references(axes, outcome)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < WIDE * low else (1, 3)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.0f}"))
     axes.minorticks_off()
     axes.set_xlabel(LABELS[outcome.settings.measure])
