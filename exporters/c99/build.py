@@ -97,6 +97,7 @@ def generate(
         raise InputError(f"kernel must be one of auto, {', '.join(KERNELS)}, not {kernel!r:.80}")
     prefix = program_prefix(name if name is not None else program.name)
     plan = plan_program(program, chosen, kernel)
+    chosen = plan.target
     inputs, outputs = _ports(plan.program, prefix)
     held = plan.arena_bytes + sum(p.type.size * p.dtype.itemsize for p in (*inputs, *outputs))
     if held >= 1 << min(chosen.address, 48):

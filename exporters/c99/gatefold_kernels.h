@@ -1401,13 +1401,21 @@ typedef struct {
     uint16_t outputs, magnitudes, words; /* words of one plane of a window */
     uint16_t levels, codes, pool;
     gf_word GF_FLASH *weights; /* [block][word][n, m0, m1 ..][output of the block] */
-    gf_sum GF_FLASH *start;    /* [output] */
-    gf_sum GF_FLASH *limits;   /* [output][level] */
-    uint8_t GF_FLASH *falling; /* [output] */
+    gf_sum GF_FLASH *start;    /* [output], whole blocks */
+    gf_sum GF_FLASH *limits;   /* [block][level][output of the block], all reached from below */
 } gf_words_layer;
 
 #if defined(__AVX512F__) && defined(__AVX512VPOPCNTDQ__) && GF_BLOCK == 32 && GF_WORD_BITS == 64
 #include <immintrin.h>
+GF_INLINE __m512i gf_sixteen_sums(gf_sum GF_FLASH *at)
+{
+#if GF_SUM_BITS == 32
+    return _mm512_loadu_si512(at);
+#else
+    return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)at));
+#endif
+}
+
 /* Four positions by 32 outputs in 16 registers; each word of a mask is loaded once for all four. */
 GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patches, size_t patch, unsigned block,
                              int32_t *sums)
@@ -1440,16 +1448,34 @@ GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patc
                 for (unsigned l = 0; l < 4; l++)
                     total[q][l] = _mm512_add_epi64(total[q][l], _mm512_slli_epi64(sum[q][l], p + m));
         }
-    for (unsigned q = 0; q < GF_POSITIONS; q++)
-        for (unsigned l = 0; l < 4; l++) {
-            int64_t wide[8];
-            _mm512_storeu_si512(wide, total[q][l]);
-            for (unsigned i = 0; i < 8; i++) {
-                const unsigned output = block * GF_BLOCK + 8 * l + i;
-                sums[q * GF_BLOCK + 8 * l + i] =
-                    (int32_t)wide[i] + (output < layer->outputs ? layer->start[output] : 0);
-            }
+    for (unsigned l = 0; l < 4; l += 2) {
+        const __m512i start = gf_sixteen_sums(layer->start + block * GF_BLOCK + 8 * l);
+        for (unsigned q = 0; q < GF_POSITIONS; q++) {
+            const __m512i low = _mm512_castsi256_si512(_mm512_cvtepi64_epi32(total[q][l]));
+            const __m512i both = _mm512_inserti64x4(low, _mm512_cvtepi64_epi32(total[q][l + 1]), 1);
+            _mm512_storeu_si512(sums + q * GF_BLOCK + 8 * l, _mm512_add_epi32(both, start));
         }
+    }
+}
+
+/* Codes of a block of outputs: which of them reach a level is one word, and words are counted bit by bit. */
+GF_INLINE void gf_words_codes(gf_words_layer GF_FLASH *layer, const int32_t *sums, unsigned block, gf_word *to)
+{
+    const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS, codes = layer->codes;
+    const __m512i low = _mm512_loadu_si512(sums), high = _mm512_loadu_si512(sums + 16);
+    gf_sum GF_FLASH *limits = layer->limits + (size_t)block * layer->levels * GF_BLOCK;
+    gf_word counts[8] = {0};
+    for (unsigned k = 0; k < layer->levels; k++, limits += GF_BLOCK) {
+        gf_word carry = (gf_word)_mm512_cmpge_epi32_mask(low, gf_sixteen_sums(limits)) |
+                        (gf_word)_mm512_cmpge_epi32_mask(high, gf_sixteen_sums(limits + 16)) << 16;
+        for (unsigned j = 0; j < codes; j++) {
+            const gf_word both = counts[j] & carry;
+            counts[j] ^= carry;
+            carry = both;
+        }
+    }
+    for (unsigned j = 0; j < codes; j++)
+        to[j * words + block * GF_BLOCK / GF_WORD_BITS] |= counts[j] << (block * GF_BLOCK % GF_WORD_BITS);
 }
 #else
 GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patches, size_t patch, unsigned block,
@@ -1459,8 +1485,7 @@ GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patc
     const size_t step = (size_t)(1u + magnitudes) * GF_BLOCK;
     for (unsigned q = 0; q < GF_POSITIONS; q++)
         for (unsigned l = 0; l < GF_BLOCK; l++) {
-            const unsigned output = block * GF_BLOCK + l;
-            int32_t total = output < layer->outputs ? layer->start[output] : 0;
+            int32_t total = layer->start[block * GF_BLOCK + l];
             for (unsigned m = 0; m < magnitudes; m++)
                 for (unsigned p = 0; p < planes; p++) {
                     gf_word GF_FLASH *at = layer->weights + (size_t)block * words * step + l;
@@ -1473,13 +1498,29 @@ GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patc
             sums[q * GF_BLOCK + l] = total;
         }
 }
+
+/* Codes of a block of outputs. */
+GF_INLINE void gf_words_codes(gf_words_layer GF_FLASH *layer, const int32_t *sums, unsigned block, gf_word *to)
+{
+    const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    const unsigned levels = layer->levels, codes = layer->codes;
+    for (unsigned l = 0; l < GF_BLOCK && block * GF_BLOCK + l < layer->outputs; l++) {
+        const unsigned output = block * GF_BLOCK + l;
+        gf_sum GF_FLASH *limits = layer->limits + (size_t)block * levels * GF_BLOCK + l;
+        unsigned code = 0;
+        for (unsigned k = 0; k < levels; k++)
+            code += sums[l] >= limits[k * (size_t)GF_BLOCK];
+        for (unsigned j = 0; j < codes; j++)
+            to[j * words + output / GF_WORD_BITS] |= (gf_word)((gf_word)((code >> j) & 1u) << (output % GF_WORD_BITS));
+    }
+}
 #endif
 
 /* A layer with thresholds: from words to words. `patches`, `coded`: scratch for GF_POSITIONS positions. */
 GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, gf_word *out, gf_word *patches,
                             gf_word *coded)
 {
-    const unsigned levels = layer->levels, codes = layer->codes, pool = layer->pool;
+    const unsigned codes = layer->codes, pool = layer->pool;
     const size_t positions = gf_position_count(&layer->window, pool);
     const size_t patch = (size_t)layer->window.planes * layer->words;
     const unsigned words = (layer->outputs + GF_WORD_BITS - 1u) / GF_WORD_BITS;
@@ -1496,17 +1537,7 @@ GF_KERNEL void gf_words_run(gf_words_layer GF_FLASH *layer, const gf_word *in, g
             int32_t sums[GF_POSITIONS * GF_BLOCK];
             gf_words_sums(layer, patches, patch, block, sums);
             for (unsigned q = 0; q < some; q++)
-                for (unsigned l = 0; l < GF_BLOCK && block * GF_BLOCK + l < layer->outputs; l++) {
-                    const unsigned output = block * GF_BLOCK + l;
-                    const int32_t sum = sums[q * GF_BLOCK + l];
-                    gf_sum GF_FLASH *limits = layer->limits + (size_t)output * levels;
-                    gf_word *const to = coded + q * words * codes + output / GF_WORD_BITS;
-                    unsigned code = 0;
-                    for (unsigned k = 0; k < levels; k++)
-                        code += layer->falling[output] ? sum <= limits[k] : sum >= limits[k];
-                    for (unsigned j = 0; j < codes; j++)
-                        to[j * words] |= (gf_word)((gf_word)((code >> j) & 1u) << (output % GF_WORD_BITS));
-                }
+                gf_words_codes(layer, sums + q * GF_BLOCK, block, coded + q * words * codes);
         }
         for (unsigned q = 0; q < some; q++)
             gf_keep_codes(coded + q * words * codes, out, codes, words, pool, at + q);

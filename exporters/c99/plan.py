@@ -78,15 +78,21 @@ class Plan:
     arena_bytes: int
     outputs: Mapping[str, str]
 
+    @property
+    def cost(self) -> float:
+        """Instructions of the layers with weights, as their kernels estimate them."""
+        return sum(step.candidate.cost for step in self.steps if step.candidate)
+
 
 def plan_program(program: Program, target: Target, kernel: str = "auto") -> Plan:
-    """The plan of ``program`` on ``target``.
+    """The plan of ``program`` on ``target``, with the width of a lane that costs least.
 
     ``kernel``: a row of ``KERNELS`` to prefer for every layer that it can compute. Raises ProgramError for
     an op that has no rule and does not decompose, and for sizes that the target cannot address.
     """
     legal = legalize(program, SUPPORTED, "c99")
-    return _Planner(legal, target, kernel).plan()
+    plans = [_Planner(legal, one, kernel).plan() for one in target.widths]
+    return min(plans, key=lambda plan: plan.cost)
 
 
 class _Planner:

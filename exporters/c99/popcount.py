@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from exporters.c99.epilogue import Levels
 from exporters.c99.forms import Form, bit_rows, per
-from exporters.c99.kernels import Candidate, Site, descriptor, falling_array, fits_fields, window
+from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
 from runtime.types import IntArray
@@ -13,8 +14,8 @@ from runtime.types import IntArray
 MOST_PADDING = 1.5
 """Largest number of outputs that are computed for each that there is."""
 
-LEVEL_COST = 4.0
-"""Instructions for one threshold of one sum and its bits."""
+LEVEL_COST, BLOCK_LEVEL_COST = 4.0, 0.5
+"""Instructions for one threshold of one sum and its bits, of one output by itself and in a block."""
 
 
 def candidate(layer: Layer, target: Target) -> Candidate | None:
@@ -32,8 +33,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         return None
     counted = words * planes * layer.magnitudes * target.costs.word
     positions = per(layer.positions, target.positions) * target.positions
-    cost = positions * lanes * (counted + LEVEL_COST) + positions * words * planes * 3.0
-    flash = lanes * words * (1 + layer.magnitudes) * target.word // 8 + 4 * layer.outputs
+    compared = LEVEL_COST if target.block == 1 else BLOCK_LEVEL_COST
+    cost = positions * lanes * (counted + compared) + positions * words * planes * 3.0
+    flash = lanes * (words * (1 + layer.magnitudes) * target.word // 8 + 4)
     scratch = {"patches": target.positions * planes * words * target.word // 8}
     if layer.levels is not None:
         codes = per(layer.outputs, target.word) * layer.levels.type.bits
@@ -46,9 +48,19 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     return Candidate("words", Form.WORDS, result, cost, flash, scratch, emit, biased=True)
 
 
+def _planes(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Signs and magnitudes of the weights; those of outputs whose limits fall change their sign, so that
+    all limits are reached from below."""
+    negative, magnitudes = layer.planes()
+    if layer.levels is not None:
+        falling = layer.levels.falling.reshape(-1, *(1,) * (negative.ndim - 1))
+        negative = np.where(falling, magnitudes.any(axis=0) & ~negative.astype(bool), negative)
+    return negative.astype(magnitudes.dtype), magnitudes
+
+
 def _weights(layer: Layer, target: Target, lanes: int) -> np.ndarray:
     """Words [block][word][sign, magnitudes][output of the block]."""
-    negative, magnitudes = layer.planes()
+    negative, magnitudes = _planes(layer)
     planes = np.concatenate([negative[None], magnitudes])  # plane, output, input, rows, columns
     ordered = planes.reshape(*planes.shape[:3], -1).transpose(1, 3, 0, 2)  # output, tap, plane, input
     words = bit_rows(ordered, target.word)  # output, tap, plane, word of a tap
@@ -59,23 +71,32 @@ def _weights(layer: Layer, target: Target, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
 
 
-def _start(layer: Layer) -> IntArray:
+def _start(layer: Layer, lanes: int) -> IntArray:
     """What every sum of popcounts starts with: the bias less the bits that signs invert."""
-    negative, magnitudes = layer.planes()
+    negative, magnitudes = _planes(layer)
     inverted = (magnitudes & negative).reshape(layer.magnitudes, layer.outputs, -1).sum(axis=2)
     weighted = (inverted << np.arange(layer.magnitudes)[:, None]).sum(axis=0)
-    start: IntArray = layer.bias - weighted * ((1 << layer.image.bits) - 1)
+    bias = layer.bias if layer.levels is None else np.where(layer.levels.falling, -layer.bias, layer.bias)
+    start = np.zeros(lanes, np.int64)
+    start[: layer.outputs] = bias - weighted * ((1 << layer.image.bits) - 1)
     return start
+
+
+def _limits(layer: Layer, levels: Levels, block: int, lanes: int) -> IntArray:
+    """Limits [block][level][output of the block] that sums reach from below; outputs beyond those that
+    there are, whose sums are 0, reach none."""
+    reached = np.clip(levels.limits, layer.sums.lo - 1, layer.sums.hi + 1)
+    limits = np.ones((lanes, reached.shape[1]), np.int64)
+    limits[: layer.outputs] = np.where(levels.falling[:, None], -reached, reached)
+    return limits.reshape(-1, block, reached.shape[1]).transpose(0, 2, 1)
 
 
 def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
     constants = site.constants
-    limits, falling, levels, codes = "NULL", "NULL", 0, 0
+    limits, levels, codes = "NULL", 0, 0
     if layer.levels is not None:
-        sums = layer.sums
-        array = np.clip(layer.levels.limits, sums.lo - 1, sums.hi + 1)
-        limits = constants.add("sumlimits", "gf_sum", array)
-        falling = falling_array(site, layer.levels)
+        array = _limits(layer, layer.levels, site.target.block, lanes)
+        limits = constants.add("sumlimits", "gf_sum", np.ascontiguousarray(array))
         levels, codes = array.shape[1], layer.levels.type.bits
     name = descriptor(
         site,
@@ -89,9 +110,8 @@ def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
             "codes": codes,
             "pool": int(layer.pooled),
             "weights": constants.add("masks", "gf_word", _weights(layer, site.target, lanes)),
-            "start": constants.add("start", "gf_sum", _start(layer)),
+            "start": constants.add("start", "gf_sum", _start(layer, lanes)),
             "limits": limits,
-            "falling": falling,
         },
     )
     patches = site.scratch["patches"]

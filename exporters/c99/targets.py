@@ -5,7 +5,8 @@ To add a target, add a row to ``TARGETS``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from runtime.errors import InputError
 
@@ -36,6 +37,8 @@ class Target:
     outputs and positions whose popcounts are taken side by side. ``address``: bits of an address; the code
     of a program, its constants and its arena have to fit. ``table_bytes``: largest table of moved rows that
     is worth its memory. ``gcc``: flags of GCC and Clang. ``zig``: triple and CPU for ``zig cc``.
+    ``narrow``: bits of another ``lane``, and ``Costs.row`` with it, for programs whose maps leave wide
+    vectors empty.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Target:
     positions: int = 1
     gcc: tuple[str, ...] = ()
     zig: tuple[str, str] = ("", "")
+    narrow: tuple[int, float] | None = None
     optimize: str = "-O3"
     embedded: bool = False
 
@@ -59,12 +63,20 @@ class Target:
         return self.lane // self.unit
 
     @property
+    def widths(self) -> tuple[Target, ...]:
+        """The target with each of its widths of a lane."""
+        if self.narrow is None:
+            return (self,)
+        lane, row = self.narrow
+        return self, replace(self, lane=lane, costs=replace(self.costs, row=row), narrow=None)
+
+    @property
     def align(self) -> int:
         """Alignment of the arena and of everything in it, in bytes; values may be of 8 bytes."""
         return 2 if self.word == 8 else 8
 
 
-def _x86(level: str, lane: int, costs: Costs, *flags: str, block: int = 1, positions: int = 1) -> Target:
+def _x86(level: str, lane: int, costs: Costs, *flags: str, **more: Any) -> Target:
     name = f"x86-64-{level}"
     return Target(
         name,
@@ -75,10 +87,9 @@ def _x86(level: str, lane: int, costs: Costs, *flags: str, block: int = 1, posit
         address=64,
         table_bytes=20 * 1024,
         costs=costs,
-        block=block,
-        positions=positions,
         gcc=(f"-march={name}", *flags),
         zig=("x86_64-linux-gnu", f"x86_64_{level}"),
+        **more,
     )
 
 
@@ -112,6 +123,7 @@ _ROWS = (
         "-mavx512vpopcntdq",
         block=32,
         positions=4,
+        narrow=(256, 5),
     ),
     Target(
         "arm64",

@@ -1,22 +1,65 @@
 /* The few AVX-512 intrinsics of gatefold_kernels.h in plain C, so that the code between them is tested on
-   machines that lack the instructions. Not for speed, and no substitute for a run on such a machine. */
+   machines that lack the instructions. Not for speed, and no substitute for a run on such a machine. Types and
+   the intrinsics of narrower vectors are the compiler's own, which is not to think that it has wider ones. */
+#ifndef SHIM_AVX512
+#define SHIM_AVX512
+#undef __AVX512F__
+#undef __AVX512VPOPCNTDQ__
+#include_next <immintrin.h>
+#define __AVX512F__ 1
+#define __AVX512VPOPCNTDQ__ 1
 #include <stdint.h>
 
-typedef long long __m512i __attribute__((vector_size(64)));
-typedef long long gf_m512i_at __attribute__((vector_size(64), aligned(1), may_alias));
+typedef long long shim_m512i_at __attribute__((vector_size(64), aligned(1), may_alias));
+typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 
 #define _mm512_setzero_si512() ((__m512i){0})
 #define _mm512_set1_epi64(value) ((__m512i){0} + (value))
-#define _mm512_loadu_si512(at) (*(const gf_m512i_at *)(at))
-#define _mm512_storeu_si512(at, value) (*(gf_m512i_at *)(at) = (value))
+#define _mm512_loadu_si512(at) (*(const shim_m512i_at *)(at))
+#define _mm512_storeu_si512(at, value) (*(shim_m512i_at *)(at) = (value))
 #define _mm512_and_si512(a, b) ((a) & (b))
 #define _mm512_xor_si512(a, b) ((a) ^ (b))
 #define _mm512_add_epi64(a, b) ((a) + (b))
+#define _mm512_add_epi32(a, b) ((__m512i)((shim_sixteen)(a) + (shim_sixteen)(b)))
 #define _mm512_slli_epi64(a, count) ((a) << (int)(count))
+#define _mm512_popcnt_epi64(words) shim_popcounts(words)
+#define _mm512_cvtepi64_epi32(words) shim_low_halves(words)
+#define _mm512_cvtepi16_epi32(words) shim_widened(words)
+#define _mm512_castsi256_si512(words) ((__m512i){(words)[0], (words)[1], (words)[2], (words)[3]})
+#define _mm512_inserti64x4(a, b, at) \
+    ((__m512i){(a)[0], (a)[1], (a)[2], (a)[3], (b)[0], (b)[1], (b)[2], (b)[3]})
+#define _mm512_cmpge_epi32_mask(a, b) shim_reached(a, b)
 
-static inline __m512i _mm512_popcnt_epi64(__m512i words)
+static inline __m512i shim_popcounts(__m512i words)
 {
     for (int i = 0; i < 8; i++)
         words[i] = __builtin_popcountll((unsigned long long)words[i]);
     return words;
 }
+
+static inline __m256i shim_low_halves(__m512i words)
+{
+    union { int32_t half[8]; __m256i all; } found;
+    for (int i = 0; i < 8; i++)
+        found.half[i] = (int32_t)words[i];
+    return found.all;
+}
+
+static inline __m512i shim_widened(__m256i words)
+{
+    union { int16_t half[16]; __m256i all; } given = {.all = words};
+    shim_sixteen found;
+    for (int i = 0; i < 16; i++)
+        found[i] = given.half[i];
+    return (__m512i)found;
+}
+
+static inline uint16_t shim_reached(__m512i a, __m512i b)
+{
+    const shim_sixteen left = (shim_sixteen)a, right = (shim_sixteen)b;
+    unsigned found = 0;
+    for (int i = 0; i < 16; i++)
+        found |= (unsigned)(left[i] >= right[i]) << i;
+    return (uint16_t)found;
+}
+#endif
