@@ -211,8 +211,7 @@ def run(name: str, stage: Stage, yosys: Yosys, operators: bool) -> Row:
             text = naive_module(stage, gates, "top")
             mapped = synthesize(yosys, text, tuple(TARGETS), Path(folder), name)
         found = {key: area(one).size for key, one in mapped.items()}
-        sizes = {"ge": round(found["ge"], 2)}
-        sizes |= {key: min(found[key], found[f"{key}_area"]) for key in ("lut4", "lut6")}
+        sizes = {key: round(min(found[key], found[f"{key}_area"]), 2) for key in ("ge", "lut4", "lut6")}
     return Row(name, summed_bits(stage), model_of(gates, tables, 0), measured, sizes)
 
 

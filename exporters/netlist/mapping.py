@@ -64,12 +64,12 @@ def decomposed(table: int, inputs: int, size: int) -> float:
     return best
 
 
-def table_of(subject: Subject, node: int, cut: Cut) -> tuple[int, int]:
-    """Truth table of ``node`` over those nodes of ``cut`` that matter, and how many those are."""
+def table_of(subject: Subject, node: int, cut: Cut) -> tuple[int, tuple[int, ...]]:
+    """Truth table of ``node`` over those nodes of ``cut`` that matter, and those nodes."""
     names = sorted(cut)
     leaves = {name: column(i, len(names)) for i, name in enumerate(names)}
     table, kept = reduced(truth(subject, node, leaves, len(names)), len(names))
-    return table, len(kept)
+    return table, tuple(names[i] for i in kept)
 
 
 def map_tables(net: Netlist, outputs: Iterable[int], size: int) -> Tables:
@@ -85,7 +85,10 @@ def map_tables(net: Netlist, outputs: Iterable[int], size: int) -> Tables:
     more = wide_cuts(subject, widest) if widest <= 6 or len(subject.nodes) <= WIDE_NODES else None
 
     def price(node: int, cut: Cut) -> float:
-        return 1 if len(cut) <= size else decomposed(*table_of(subject, node, cut), size)
+        if len(cut) <= size:
+            return 1
+        table, kept = table_of(subject, node, cut)
+        return decomposed(table, len(kept), size)
 
     def covered(by_depth: bool) -> Tables:
         cover = Cover(subject, size, price, more)

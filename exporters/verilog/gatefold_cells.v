@@ -22,7 +22,12 @@ module gf_full_adder (
     wire p;
     assign p = a ^ b;
     assign s = p ^ ci;
+`ifdef GATEFOLD_GATES
+    // for a library of gates, whose multiplexer is smaller than an OR of two ANDs
+    assign c = p ? ci : a;
+`else
     assign c = (a & b) | (p & ci);
+`endif
 endmodule
 
 // A word DEPTH clocks later, 1 or more; clocks count while ce is 1. Data needs no reset.

@@ -15,13 +15,19 @@ CELLS_V = Path(__file__).parents[2] / "exporters" / "verilog" / "gatefold_cells.
 
 TARGETS = {
     "ge": "abc -liberty gates.lib",
+    "ge_area": 'abc -liberty gates.lib -script "+strash;&get,-n;&nf,-p,-R,1000,-F,10;&put;topo;'
+    'mfs3,-a,-e,-C,100,-N,1000"',
     "lut4": "abc -lut 4",
     "lut6": "abc -lut 6",
     "lut4_area": 'abc -lut 4 -script "+strash;ifraig;scorr;if,-K,4,-a,-C,32,-F,4,-A,4;mfs2"',
     "lut6_area": 'abc -lut 6 -script "+strash;ifraig;scorr;if,-K,6,-a,-C,32,-F,4,-A,4;mfs2"',
 }
 """What a circuit is mapped to, and the command that does it. Yosys's own scripts look for short paths
-first; ``_area``: fewest tables, the gates as they stand."""
+first; ``_area``: for the smallest circuit, the gates as they stand. ``mfs3`` without bounds takes minutes
+for a divider."""
+
+DEFINED = {"ge_area": " -D GATEFOLD_GATES"}
+"""Macros that the Verilog is read with: of cells whose best form depends on what they are mapped to."""
 
 TOP = "top"
 
@@ -84,12 +90,12 @@ def synthesize(
 
 def script(targets: tuple[str, ...]) -> str:
     """Yosys commands that map ``top.v`` to each of ``targets`` and write ``TARGET.blif``."""
-    lines = [
-        "read_verilog top.v",
-        f"synth -flatten -noabc -top {TOP}",
-        "delete t:$scopeinfo",
-        "design -save s",
-    ]
-    for name in targets:
+    lines = []
+    for name in sorted(targets, key=lambda name: DEFINED.get(name, "")):
+        macros = DEFINED.get(name, "")
+        read = f"read_verilog{macros} top.v"
+        if read not in lines:
+            lines += ["design -reset", read, f"synth -flatten -noabc -top {TOP}", "delete t:$scopeinfo"]
+            lines += ["design -save s"]
         lines += ["design -load s", TARGETS[name], "clean", f"write_blif {name}.blif"]
     return "\n".join([*lines, ""])

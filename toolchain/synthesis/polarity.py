@@ -6,23 +6,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from exporters.netlist.graph import AND, CARRY, MUX
+from exporters.netlist.graph import AND, MUX
 from toolchain.cost.cells import CELLS
 
-SWEEPS = 4
-"""Rounds in which every gate may turn over."""
+SWEEPS = 8
+"""Rounds in which every gate may turn over, alone or with its readers."""
 
-MORE = {AND: CELLS["and"].ge - 1.0, CARRY: CELLS["and"].ge - 1.0, MUX: CELLS["not"].ge}
+READERS = 12
+"""Most readers that a gate turns over with."""
+
+MORE = {AND: CELLS["and"].ge - 1.0, MUX: CELLS["not"].ge}
 """Gate equivalents that a gate takes more in the polarity that does not come by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """``kind``: of a node, None for a function of any polarities. ``operands``: literals. ``price``:
-    without what polarities add."""
+    """``kind``: of a node. ``operands``: literals. ``price``: without what polarities add."""
 
     node: int
-    kind: int | None
+    kind: int
     operands: tuple[int, ...]
     price: float
 
@@ -31,7 +33,7 @@ def with_polarities(gates: Sequence[Gate], outputs: Iterable[int]) -> float:
     """Gate equivalents of ``gates`` in good polarities, with the inverters between them."""
     search = _Search(gates, outputs)
     for _ in range(SWEEPS):
-        if not search.sweep():
+        if not search.sweep() and not search.together():
             break
     return sum(gate.price for gate in gates) + search.added()
 
@@ -46,16 +48,19 @@ class _Search:
         self._turned: dict[int, int] = dict.fromkeys(self._gates, 0)
         # how many readers want each literal
         self._wanted: defaultdict[int, int] = defaultdict(int)
+        self._readers: defaultdict[int, list[Gate]] = defaultdict(list)
         for literal in set(outputs):
             self._wanted[literal] += 1
         for gate in gates:
             self._want(gate, 1)
+            for node in {literal >> 1 for literal in self._data(gate)}:
+                self._readers[node].append(gate)
 
     def _data(self, gate: Gate) -> tuple[int, ...]:
         """Operands whose polarity matters."""
         if gate.kind == MUX:
             return gate.operands[1:]
-        return gate.operands[:3] if gate.kind in (AND, CARRY) else ()
+        return gate.operands if gate.kind == AND else ()
 
     def _want(self, gate: Gate, times: int) -> None:
         turned = self._turned[gate.node]
@@ -73,26 +78,57 @@ class _Search:
         native = 2 * node + self._native.get(node, 0)
         return CELLS["not"].ge if node and self._wanted[native ^ 1] else 0.0
 
-    def _cost(self, gate: Gate) -> float:
-        """Everything that the two choices of ``gate`` bear on."""
-        nodes = {literal >> 1 for literal in self._data(gate)} | {gate.node}
-        return self._more(gate) + sum(map(self._inverter, nodes))
+    def _cost(self, *gates: Gate) -> float:
+        """Everything that the choices of some gates bear on."""
+        nodes = {literal >> 1 for gate in gates for literal in self._data(gate)}
+        nodes |= {gate.node for gate in gates}
+        return round(sum(map(self._more, gates)) + sum(map(self._inverter, nodes)), 6)
+
+    def _state(self, gate: Gate) -> tuple[int, int]:
+        return self._native[gate.node], self._turned[gate.node]
+
+    def _choices(self, gate: Gate) -> list[tuple[int, int]]:
+        return [(native, turned) for native in (0, 1) for turned in ((0, 1) if self._data(gate) else (0,))]
+
+    def _turn(self, gate: Gate) -> bool:
+        """Take the best choice of one gate; whether it is another."""
+        now = self._state(gate)
+        best = (self._cost(gate), 0, now)
+        for order, choice in enumerate(self._choices(gate), 1):
+            self._set(gate, choice)
+            best = min(best, (self._cost(gate), order, choice))
+        self._set(gate, best[2])
+        return best[2] != now
 
     def sweep(self) -> bool:
         """Let every gate turn over; whether any did."""
+        return sum(self._turn(gate) for gate in self._gates.values()) > 0
+
+    def together(self) -> bool:
+        """Let every gate turn over, and its readers after it; whether any did."""
         changed = False
         for gate in self._gates.values():
-            now = self._native[gate.node], self._turned[gate.node]
-            best = (self._cost(gate), 0, now)
-            choices = [
-                (native, turned) for native in (0, 1) for turned in ((0, 1) if self._data(gate) else (0,))
-            ]
-            for order, choice in enumerate(choices, 1):
+            readers = self._readers[gate.node]
+            if not 0 < len(readers) <= READERS:
+                continue
+            several = [gate, *readers]
+            states = [self._state(one) for one in several]
+            now = best = self._cost(*several)
+            chosen = states
+            for choice in self._choices(gate):
                 self._set(gate, choice)
-                best = min(best, (self._cost(gate), order, choice))
-            self._set(gate, best[2])
-            changed |= best[2] != now
+                for reader in readers:
+                    self._turn(reader)
+                if (cost := self._cost(*several)) < best:
+                    best, chosen = cost, [self._state(one) for one in several]
+                self._restore(several, states)
+            self._restore(several, chosen)
+            changed |= best < now
         return changed
+
+    def _restore(self, gates: Sequence[Gate], states: Sequence[tuple[int, int]]) -> None:
+        for gate, state in zip(gates, states, strict=True):
+            self._set(gate, state)
 
     def _set(self, gate: Gate, choice: tuple[int, int]) -> None:
         self._want(gate, -1)
