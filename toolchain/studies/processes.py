@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -31,6 +32,7 @@ def worker_processes(work: Callable[..., None], count: int, *arguments: Any) -> 
     workers = [
         context.Process(target=_live, args=(work, count, arguments), daemon=True) for _ in range(count)
     ]
+    resource_tracker.ensure_running()  # which else would unblock SIGINT as the first worker starts
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         try:
