@@ -53,7 +53,7 @@ from runtime.value_sets import codes_of
 from runtime.weights import Weights
 from toolchain.synthesis.assess import measure, model_of
 from toolchain.synthesis.figures import Figures, deviation
-from toolchain.synthesis.map import TARGETS, area, synthesize
+from toolchain.synthesis.map import TARGETS, smallest, synthesize
 from toolchain.synthesis.naive import naive_module
 from toolchain.synthesis.yosys import TIMEOUT, Yosys, find_yosys
 from toolchain.tables import Table, to_markdown
@@ -210,8 +210,7 @@ def run(name: str, stage: Stage, yosys: Yosys, operators: bool) -> Row:
         with tempfile.TemporaryDirectory() as folder:
             text = naive_module(stage, gates, "top")
             mapped = synthesize(yosys, text, tuple(TARGETS), Path(folder), name)
-        found = {key: area(one).size for key, one in mapped.items()}
-        sizes = {key: round(min(found[key], found[f"{key}_area"]), 2) for key in ("ge", "lut4", "lut6")}
+        sizes = {key: round(one.size, 2) for key, one in smallest(mapped).items()}
     return Row(name, summed_bits(stage), model_of(gates, tables, 0), measured, sizes)
 
 

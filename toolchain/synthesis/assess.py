@@ -16,9 +16,10 @@ from runtime.errors import GatefoldError, TooLargeError
 from runtime.ir import Program
 from toolchain.cost.cells import CELLS, total
 from toolchain.cost.nodes import NodeCost
+from toolchain.synthesis.blif import Mapped
 from toolchain.synthesis.figures import Figures, Placement, StageSynthesis, Synthesis
 from toolchain.synthesis.gates import gate_equivalents
-from toolchain.synthesis.map import Area, area, synthesize, verilog
+from toolchain.synthesis.map import smallest, synthesize, verilog
 from toolchain.synthesis.pnr import Place
 from toolchain.synthesis.yosys import TIMEOUT, Yosys
 
@@ -39,15 +40,13 @@ def measure(
     yosys: Yosys, gates: Circuit, tables: Circuit, registers: bool, what: str, timeout: float
 ) -> Figures:
     """The same by Yosys; of its two ways to map to gates and to tables the one that takes fewer."""
-    found: dict[str, Area] = {}
+    mapped: dict[str, Mapped] = {}
     wanted = (gates, ("ge", "ge_area", "lut4", "lut4_area")), (tables, ("lut6", "lut6_area"))
     for circuit, targets in wanted:
         with tempfile.TemporaryDirectory() as folder:
             text = verilog(circuit, registers)
-            mapped = synthesize(yosys, text, targets, Path(folder), what, timeout)
-        found |= {name: area(one) for name, one in mapped.items()}
-    for name in ("ge", "lut4", "lut6"):
-        found[name] = min(found[name], found.pop(f"{name}_area"), key=lambda one: one.size)
+            mapped |= synthesize(yosys, text, targets, Path(folder), what, timeout)
+    found = smallest(mapped)
     ff = found["ge"].registers
     return Figures(
         round(found["ge"].size + CELLS["register"].ge * ff, 2),

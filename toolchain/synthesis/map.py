@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def area(mapped: Mapped) -> Area:
     gates = sum(LIBRARY[kind][0] * n for kind, n in mapped.counts.items() if kind in LIBRARY)
     size = gates or mapped.counts[LUT]
     return Area(size, mapped.depth, mapped.registers, mapped.memories)
+
+
+def smallest(mapped: Mapping[str, Mapped]) -> dict[str, Area]:
+    """Of gates and of each size of tables the smaller one of what two rows of ``TARGETS`` gave."""
+    found = {name: area(one) for name, one in mapped.items()}
+    return {
+        name: min(one, found[f"{name}_area"], key=lambda one: one.size)
+        for name, one in found.items()
+        if not name.endswith("_area")
+    }
 
 
 def verilog(circuit: Circuit, registered: bool) -> str:
