@@ -63,6 +63,9 @@ TRAINED = Path(__file__).parent.parent / "sample_models" / "trained"
 OPERATOR_BITS = 150
 """Most bits of a layer that is also synthesized from operators: ABC takes minutes for more."""
 
+OPERATOR_TARGETS = tuple(name for name in TARGETS if not name.endswith("_tables"))
+"""Ways to map what is not exported as tables."""
+
 BYTE, SIGNED_BYTE = Interval(0, 255), Interval(-128, 127)
 
 
@@ -209,7 +212,7 @@ def run(name: str, stage: Stage, yosys: Yosys, operators: bool) -> Row:
     if operators and isinstance(stage.local.op, Dense) and summed_bits(stage) <= OPERATOR_BITS:
         with tempfile.TemporaryDirectory() as folder:
             text = naive_module(stage, gates, "top")
-            mapped = synthesize(yosys, text, tuple(TARGETS), Path(folder), name)
+            mapped = synthesize(yosys, text, OPERATOR_TARGETS, Path(folder), name)
         sizes = {key: round(one.size, 2) for key, one in smallest(mapped).items()}
     return Row(name, summed_bits(stage), model_of(gates, tables, 0), measured, sizes)
 

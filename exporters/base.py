@@ -116,6 +116,12 @@ EXPORTERS: dict[str, ExporterRow] = {
             Option("depth", (), "", "most clocks from input to output, with pipeline depth"),
             Option("part", (), "", "one position of one value or layer alone [default: the network]"),
             Option("style", ("gates", "lut6"), "gates", "what is to be few: gates, or tables of 6 inputs"),
+            Option(
+                "tables",
+                ("none", "4", "6"),
+                "none",
+                "cover the logic with look-up tables of so many inputs, which synthesis keeps",
+            ),
             Option("name", (), "", "the top module, made from the program's name if empty"),
         ),
         executors={

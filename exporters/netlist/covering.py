@@ -15,7 +15,7 @@ from exporters.netlist.cells import live_nodes
 from exporters.netlist.graph import ARITY, INPUT, REGISTER, Netlist
 
 KEPT = 8
-"""Cuts that a node keeps for its readers."""
+"""Cuts that a node keeps for its readers, unless asked for more."""
 
 Cut = frozenset[int]
 
@@ -49,7 +49,7 @@ class Subject:
 class Cover:
     """The cut chosen for every node. ``size``: most nodes of a cut, but for a gate's own operands.
     ``price``: of the cell that computes a node from a cut. ``more``: cuts to try besides those found
-    here."""
+    here. ``kept``: cuts that a node keeps for its readers."""
 
     def __init__(
         self,
@@ -57,8 +57,9 @@ class Cover:
         size: int,
         price: Callable[[int, Cut], float],
         more: Mapping[int, Iterable[Cut]] | None = None,
+        kept: int = KEPT,
     ) -> None:
-        self.subject, self._size, self._price = subject, size, price
+        self.subject, self._size, self._price, self._kept = subject, size, price, kept
         self._more = more or {}
         self._readers = dict.fromkeys(subject.nodes, 0)
         for node in subject.nodes:
@@ -97,8 +98,8 @@ class Cover:
             found = [(cut, self._price(node, cut)) for cut in self._merged(node)]
             found = [choice for choice in found if choice[1] < float("inf")]
             cheap = sorted(found, key=lambda c: (self._cost(c), self._depth(c[0]), len(c[0])))
-            first = sorted(cheap, key=lambda c: self._depth(c[0]))[: KEPT // 2] if by_depth else []
-            kept = list(dict.fromkeys([*first, *cheap]))[:KEPT]
+            first = sorted(cheap, key=lambda c: self._depth(c[0]))[: self._kept // 2] if by_depth else []
+            kept = list(dict.fromkeys([*first, *cheap]))[: self._kept]
             self._cuts[node] = kept
             self._settle(node, kept[0])
 

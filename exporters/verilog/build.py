@@ -16,12 +16,22 @@ from exporters.verilog.wiring import Wiring, part_plan, whole_plan, wire
 from runtime.errors import InputError
 from runtime.ir import Program
 
+TABLES = {"none": None, "4": 4, "6": 6}
+"""Inputs of look-up tables, by the option."""
+
 MAX_NUMBER = 1_000_000
 """Largest number of levels or clocks that an option takes."""
 
 
 def render(
-    program: Program, pipeline: str, levels: str, depth: str, part: str, style: str, name: str
+    program: Program,
+    pipeline: str,
+    levels: str,
+    depth: str,
+    part: str,
+    style: str,
+    tables: str,
+    name: str,
 ) -> Mapping[str, bytes]:
     """Files of ``program`` by name. Raises InputError for an option that is wrong or does not fit another,
     and TooLargeError for a network beyond the limits."""
@@ -34,7 +44,7 @@ def render(
         check_stage(stage)
     plan = whole_plan(parts) if stage is None else part_plan(stage)
     wiring = wire(plan, program_name(name or _default_name(program, stage)), style)
-    built = design(wiring, pipelining(wiring, pipeline, **numbers))
+    built = design(wiring, pipelining(wiring, pipeline, **numbers), TABLES[tables])
     return folder_files(built, program, stage, _samples(program, stage, built))
 
 

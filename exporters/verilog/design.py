@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.netlist.circuit import Circuit
+from exporters.netlist.lut import Luts
+from exporters.netlist.mapping import cover_circuit
 from exporters.netlist.pipeline import registered
 from exporters.netlist.rules.words import Nets
 from exporters.verilog.timing import Pipelining, Timing, registers_inside, timed
@@ -20,17 +22,30 @@ from exporters.verilog.wiring import Block, Signal, Wiring
 @dataclass(frozen=True, eq=False)
 class Module:
     """A block ready to be written. ``circuit`` has the registers of the pipeline. ``start``: clocks after
-    which its operands are there; ``latency``: registers inside."""
+    which its operands are there; ``latency``: registers inside. ``luts``: its logic, where that is to be
+    look-up tables."""
 
     block: Block
     circuit: Circuit
     start: int
     latency: int
+    luts: Luts | None = None
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many of each cell its text has."""
+        if self.luts is None:
+            return self.circuit.counts
+        tables = {
+            f"table of {self.luts.size}": self.luts.count,
+            "register": self.circuit.counts["register"],
+        }
+        return Counter({kind: count for kind, count in tables.items() if count})
 
     @property
     def clocked(self) -> bool:
         """Whether it has registers."""
-        return self.circuit.counts["register"] > 0
+        return self.counts["register"] > 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,11 +59,13 @@ class Tap:
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """``modules`` in order. ``latency``: registers from input to output; 0: combinational, no clock."""
+    """``modules`` in order. ``latency``: registers from input to output; 0: combinational, no clock.
+    ``tables``: inputs of the look-up tables that the logic is written as; None: gates and adders."""
 
     wiring: Wiring
     timing: Timing
     modules: tuple[Module, ...]
+    tables: int | None = None
 
     @property
     def name(self) -> str:
@@ -97,7 +114,7 @@ class Design:
         """Cells of all instances, with the registers between them."""
         total: Counter[str] = Counter()
         for module in self.modules:
-            for kind, count in module.circuit.counts.items():
+            for kind, count in module.counts.items():
                 total[kind] += count * module.block.stage.positions
         total["register"] += self.latency  # the valid bits
         for taps in self.taps:
@@ -116,12 +133,13 @@ def _chain(number: int, times: dict[int, NDArray[np.bool_]]) -> tuple[Tap, ...]:
     return tuple(reversed(taps))
 
 
-def design(wiring: Wiring, pipelining: Pipelining) -> Design:
-    """``wiring`` with the registers of a pipeline."""
+def design(wiring: Wiring, pipelining: Pipelining, tables: int | None = None) -> Design:
+    """``wiring`` with the registers of a pipeline, its logic in ``tables`` of so many inputs."""
     timing = timed(wiring, pipelining)
     modules = []
     for block, start, schedule in zip(wiring.blocks, timing.starts, timing.schedules, strict=True):
         latency = registers_inside(block, schedule, pipelining)
         circuit = registered(block.circuit, schedule, latency) if pipelining.clocked else block.circuit
-        modules.append(Module(block, circuit, start, latency))
-    return Design(wiring, timing, tuple(modules))
+        luts = cover_circuit(circuit, tables) if tables else None
+        modules.append(Module(block, circuit, start, latency, luts))
+    return Design(wiring, timing, tuple(modules), tables)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from exporters.c99.names import comment
 from exporters.netlist.stages import Stage
 from exporters.verilog.design import Design, Module
@@ -15,13 +19,36 @@ from runtime.version import VERSION
 PERIOD_NS = 10
 """The clock of the constraints: a place to put another."""
 
-SYNTHESES = {
-    "generic": ("synth -top {0}", "gates of no technology"),
-    "ice40": ("synth_ice40 -top {0} -json {0}_ice40.json", "for nextpnr-ice40"),
-    "ecp5": ("synth_ecp5 -top {0} -json {0}_ecp5.json", "for nextpnr-ecp5"),
-    "xilinx": ("synth_xilinx -family xc7 -top {0} -edif {0}_xilinx.edif", "for Vivado"),
+GATES = {"full adders": "full_adder", "other gates": "other gate"}
+"""Columns of the README of modules, and what is counted there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Technology:
+    """``command``: of Yosys. ``macro`` makes look-up tables of ``tables`` inputs its primitives."""
+
+    command: str
+    makes: str
+    macro: str = ""
+    tables: tuple[int, ...] = ()
+
+
+TECHNOLOGIES = {
+    "generic": Technology("synth -flatten -top {0}", "gates of no technology"),
+    "ice40": Technology(
+        "synth_ice40 -top {0} -json {0}_ice40.json", "for nextpnr-ice40", "GATEFOLD_ICE40", (4,)
+    ),
+    "ecp5": Technology(
+        "synth_ecp5 -top {0} -json {0}_ecp5.json", "for nextpnr-ecp5", "GATEFOLD_ECP5", (4,)
+    ),
+    "xilinx": Technology(
+        "synth_xilinx -flatten -family xc7 -top {0} -edif {0}_xilinx.edif",
+        "for Vivado",
+        "GATEFOLD_XILINX",
+        (4, 6),
+    ),
 }
-"""Commands of Yosys for each technology, and what they make."""
+"""What there is a script of Yosys for."""
 
 
 def folder_files(
@@ -33,7 +60,7 @@ def folder_files(
     texts[f"{name}_tb.v"] = bench_text(design, samples.count)
     texts[f"{name}_inputs.hex"] = samples.inputs
     texts[f"{name}_outputs.hex"] = samples.outputs
-    for technology in SYNTHESES:
+    for technology in TECHNOLOGIES:
         texts[f"synth_{technology}.ys"] = _synthesis(design, technology)
     if design.latency:
         texts[f"{name}.sdc"] = _sdc(design)
@@ -47,14 +74,16 @@ def _files(design: Design) -> str:
     return f"{design.name}.v {design.name}_stages.v gatefold_cells.v"
 
 
-def _synthesis(design: Design, technology: str) -> str:
-    command, what = SYNTHESES[technology]
-    return f"""# Yosys: {what}. Run it with `yosys synth_{technology}.ys`.
+def _synthesis(design: Design, name: str) -> str:
+    technology = TECHNOLOGIES[name]
+    macro = f"-D {technology.macro} " if design.tables in technology.tables else ""
+    return f"""# Yosys: {technology.makes}. Run it with `yosys synth_{name}.ys`.
 # A module for every layer stays one, so that each is optimized alone: a network as one flat circuit takes
-# many minutes in ABC. Add -flatten where the network is small.
-read_verilog {_files(design)}
-hierarchy -check -top {design.name}
-{command.format(design.name)}{"" if technology == "generic" else " -noflatten"}
+# many minutes in ABC. Where the network is small, leave the line with keep_hierarchy out.
+read_verilog {macro}{_files(design)}
+hierarchy -top {design.name}
+setattr -mod -set keep_hierarchy 1 {design.name}_*
+{technology.command.format(design.name)}
 stat
 check -assert
 """
@@ -147,8 +176,6 @@ A port holds the elements of its value in row-major order, channels first; eleme
 
 Cells before synthesis, of all instances; synthesis removes more where borders and unused bits are constant.
 
-| module | layer | instances | clocks | levels | full adders | other gates | registers |
-|---|---|---|---|---|---|---|---|
 {_module_table(design)}
 """
 
@@ -201,12 +228,22 @@ def _count_table(design: Design) -> str:
 
 
 def _module_table(design: Design) -> str:
-    return "\n".join(_module_row(module) for module in design.modules)
+    kinds = {f"tables of {design.tables}": f"table of {design.tables}"} if design.tables else GATES
+    heads = ("module", "layer", "instances", "clocks", "levels", *kinds, "registers")
+    rows = [" | ".join(heads), " | ".join(["---"] * len(heads))]
+    rows += [_module_row(module, kinds.values()) for module in design.modules]
+    return "\n".join(f"| {row} |" for row in rows)
 
 
-def _module_row(module: Module) -> str:
-    counts, stage = module.circuit.counts, module.block.stage
-    others = sum(counts.values()) - counts["full_adder"] - counts["register"]
-    figures = (stage.positions, module.latency, module.block.circuit.depth, counts["full_adder"], others)
-    cells = " | ".join(f"{figure:,}" for figure in (*figures, counts["register"]))
-    return f"| `{module.block.module}` | {comment(stage.layer)} | {cells} |"
+def _module_row(module: Module, kinds: Iterable[str]) -> str:
+    counts, stage = Counter(module.counts), module.block.stage
+    registers = counts.pop("register", 0)
+    counts["other gate"] = sum(counts.values()) - counts["full_adder"]
+    figures = (
+        stage.positions,
+        module.latency,
+        module.block.circuit.depth,
+        *(counts[kind] for kind in kinds),
+    )
+    cells = " | ".join(f"{figure:,}" for figure in (*figures, registers))
+    return f"`{module.block.module}` | {comment(stage.layer)} | {cells}"

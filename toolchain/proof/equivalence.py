@@ -24,8 +24,9 @@ from toolchain.synthesis.yosys import Yosys
 SEARCH_SECONDS = 60
 """Most seconds of processor time that ABC searches for a difference; of the clock three times as many."""
 
-FORMS = ("ge", "lut6")
-"""What Yosys maps Verilog to before it is compared: rows of ``TARGETS``."""
+FORMS = {None: ("ge", "lut6"), 4: ("lut4_tables",), 6: ("lut6_tables",)}
+"""What Yosys maps Verilog to before it is compared, rows of ``TARGETS``, by the inputs of the tables that
+it is exported as; None: gates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,16 @@ def input_text(circuit: Circuit, bits: tuple[int, ...]) -> str:
 
 
 def verilog_equals(
-    yosys: Yosys, circuit: Circuit, text: str, folder: Path, what: str, timeout: float
+    yosys: Yosys,
+    circuit: Circuit,
+    text: str,
+    forms: tuple[str, ...],
+    folder: Path,
+    what: str,
+    timeout: float,
 ) -> Comparison:
     """Whether the Verilog ``text``, module ``top`` and its cells, is ``circuit`` after synthesis to
-    gates and to look-up tables.
+    ``forms``.
 
     Raises GatefoldError where Yosys fails.
     """
@@ -90,8 +97,8 @@ def verilog_equals(
     (folder / "top.v").write_text(text, encoding="utf-8")
     (folder / "gates.lib").write_text(liberty(), encoding="utf-8")
     (folder / "circuit.aig").write_bytes(to_aiger(circuit))
-    yosys.run(script(FORMS), folder, what, timeout)
-    for form in FORMS:
+    yosys.run(script(forms), folder, what, timeout)
+    for form in forms:
         mapped = without_cells((folder / f"{form}.blif").read_text(encoding="utf-8"), COVERS)
         _check_ports(circuit, mapped)
         (folder / f"{form}.blif").write_text(mapped, encoding="utf-8")

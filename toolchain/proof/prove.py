@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from exporters.netlist.limits import check_stage, summed_bits
 from exporters.netlist.stages import Stage
 from runtime.errors import GatefoldError, TooLargeError
 from toolchain.proof.elements import Hints, hints, is_polynomial, unproved
-from toolchain.proof.equivalence import input_text, reference_equals, verilog_equals
+from toolchain.proof.equivalence import FORMS, input_text, reference_equals, verilog_equals
 from toolchain.proof.exhaustive import (
+    LAST_RESORT,
     MOST_INPUTS,
     Counterexample,
     channel_types,
@@ -101,9 +102,9 @@ def _row(stage: Stage, yosys: Yosys, style: str, limit: int, timeout: float) -> 
         if bits > limit:
             why = f"it adds up {bits:,} bits, more than {limit:,}"
             return Row(*names, program, Outcome(OPEN, why))
-        text = verilog(circuit, registered=False)
+        texts = {tables: verilog(circuit, False, tables) for tables in FORMS}
         return Row(
-            *names, program, _timed(lambda: prove_verilog(stage, circuit, text, yosys, work, timeout))
+            *names, program, _timed(lambda: prove_verilog(stage, circuit, texts, yosys, work, timeout))
         )
 
 
@@ -134,13 +135,23 @@ def prove_stage(
 
 def _searched(stage: Stage, circuit: Circuit, yosys: Yosys, folder: Path, timeout: float) -> Outcome | None:
     """By all inputs or by ABC; None where neither can."""
-    inputs, own = count(stage.local.types), channel_types(stage)
-    if inputs <= MOST_INPUTS:
-        return _tried(difference_of_all(stage, circuit), f"all {inputs:,} inputs")
-    if own is not None and count(own) <= MOST_INPUTS and is_by_channel(stage, circuit):
-        return _tried(difference_by_channel(stage, circuit), f"all {count(own):,} inputs of every channel")
+    if found := _all(stage, circuit, MOST_INPUTS):
+        return found
+    proved = None
     if has_reference(stage.local.op) and stage.threshold is None and yosys.abc:
-        return _by_reference(stage, circuit, yosys, folder, timeout)
+        proved = _by_reference(stage, circuit, yosys, folder, timeout)
+    if proved is None or proved.status == OPEN:
+        return _all(stage, circuit, LAST_RESORT) or proved
+    return proved
+
+
+def _all(stage: Stage, circuit: Circuit, most: int) -> Outcome | None:
+    """By all inputs, or all of every channel; None where those are more than ``most``."""
+    inputs, own = count(stage.local.types), channel_types(stage)
+    if inputs <= most:
+        return _tried(difference_of_all(stage, circuit), f"all {inputs:,} inputs")
+    if own is not None and count(own) <= most and is_by_channel(stage, circuit):
+        return _tried(difference_by_channel(stage, circuit), f"all {count(own):,} inputs of every channel")
     return None
 
 
@@ -161,19 +172,27 @@ def _by_reference(stage: Stage, circuit: Circuit, yosys: Yosys, folder: Path, ti
 
 
 def prove_verilog(
-    stage: Stage, circuit: Circuit, text: str, yosys: Yosys, folder: Path, timeout: float = TIMEOUT
+    stage: Stage,
+    circuit: Circuit,
+    texts: Mapping[int | None, str],
+    yosys: Yosys,
+    folder: Path,
+    timeout: float = TIMEOUT,
 ) -> Outcome:
-    """Whether the Verilog ``text``, synthesized to gates and to look-up tables, is ``circuit``."""
+    """Whether the Verilog ``texts``, by the inputs of the tables that they consist of, None: gates, are
+    ``circuit`` after synthesis."""
     if yosys.abc is None:
         return Outcome(OPEN, f"{yosys.name} comes without yosys-abc: pip install 'gatefold[synth]'")
     if all(literal < 2 for literal in circuit.results):
         return Outcome(PROVED, "constants")
-    try:
-        found = verilog_equals(yosys, circuit, text, folder, f"synthesizing {stage.value}", timeout)
-    except GatefoldError as error:
-        return Outcome(OPEN, str(error))
-    if found.equal is None:
-        return Outcome(OPEN, found.why)
-    if found.equal:
-        return Outcome(PROVED, "gates and LUT6, ABC")
-    return Outcome(WRONG, f"they differ for {input_text(circuit, found.difference)}")
+    what = f"synthesizing {stage.value}"
+    for tables, text in texts.items():
+        try:
+            found = verilog_equals(yosys, circuit, text, FORMS[tables], folder, what, timeout)
+        except GatefoldError as error:
+            return Outcome(OPEN, str(error))
+        if found.equal is None:
+            return Outcome(OPEN, found.why)
+        if not found.equal:
+            return Outcome(WRONG, f"they differ for {input_text(circuit, found.difference)}")
+    return Outcome(PROVED, "gates, LUT6, tables, ABC")

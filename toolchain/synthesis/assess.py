@@ -39,12 +39,16 @@ def model_of(gates: Circuit, tables: Circuit, registers: int) -> Figures:
 def measure(
     yosys: Yosys, gates: Circuit, tables: Circuit, registers: bool, what: str, timeout: float
 ) -> Figures:
-    """The same by Yosys; of its two ways to map to gates and to tables the one that takes fewer."""
+    """The same by Yosys; of its ways to map to gates and to tables the one that takes fewest."""
     mapped: dict[str, Mapped] = {}
-    wanted = (gates, ("ge", "ge_area", "lut4", "lut4_area")), (tables, ("lut6", "lut6_area"))
-    for circuit, targets in wanted:
+    for circuit, size, targets in (
+        (gates, None, ("ge", "ge_area", "lut4", "lut4_area")),
+        (tables, None, ("lut6", "lut6_area")),
+        (gates, 4, ("lut4_tables",)),
+        (tables, 6, ("lut6_tables",)),
+    ):
         with tempfile.TemporaryDirectory() as folder:
-            text = verilog(circuit, registers)
+            text = verilog(circuit, registers, size)
             mapped |= synthesize(yosys, text, targets, Path(folder), what, timeout)
     found = smallest(mapped)
     ff = found["ge"].registers

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.netlist.circuit import Circuit
+from exporters.netlist.mapping import cover_circuit
 from exporters.verilog.module import module_text
 from toolchain.synthesis.blif import LUT, Mapped, read_blif
 from toolchain.synthesis.library import LIBRARY, liberty
@@ -22,13 +23,16 @@ TARGETS = {
     "lut6": "abc -lut 6",
     "lut4_area": 'abc -lut 4 -script "+strash;ifraig;scorr;if,-K,4,-a,-C,32,-F,4,-A,4;mfs2"',
     "lut6_area": 'abc -lut 6 -script "+strash;ifraig;scorr;if,-K,6,-a,-C,32,-F,4,-A,4;mfs2"',
+    "lut4_tables": "opt_lut",
+    "lut6_tables": "opt_lut",
 }
 """What a circuit is mapped to, and the command that does it. Yosys's own scripts look for short paths
 first; ``_area``: for the smallest circuit, the gates as they stand. ``mfs3`` without bounds takes minutes
-for a divider."""
+for a divider. ``_tables``: the exported tables, of which Yosys drops and merges what it can."""
 
-DEFINED = {"ge_area": " -D GATEFOLD_GATES"}
-"""Macros that the Verilog is read with: of cells whose best form depends on what they are mapped to."""
+GATES, TABLES = " -D GATEFOLD_GATES", " -icells -D GATEFOLD_LUT"
+READ = {"ge_area": GATES, "lut4_tables": TABLES, "lut6_tables": TABLES}
+"""How the Verilog is read: macros of cells whose best form depends on what they are mapped to."""
 
 TOP = "top"
 
@@ -51,19 +55,20 @@ def area(mapped: Mapped) -> Area:
 
 
 def smallest(mapped: Mapping[str, Mapped]) -> dict[str, Area]:
-    """Of gates and of each size of tables the smaller one of what two rows of ``TARGETS`` gave."""
-    found = {name: area(one) for name, one in mapped.items()}
-    return {
-        name: min(one, found[f"{name}_area"], key=lambda one: one.size)
-        for name, one in found.items()
-        if not name.endswith("_area")
-    }
+    """Of gates and of each size of tables the smallest one of what rows of ``TARGETS`` gave."""
+    found: dict[str, Area] = {}
+    for name, one in mapped.items():
+        kind, this = name.partition("_")[0], area(one)
+        found[kind] = min(found.get(kind, this), this, key=lambda one: one.size)
+    return found
 
 
-def verilog(circuit: Circuit, registered: bool) -> str:
+def verilog(circuit: Circuit, registered: bool, tables: int | None = None) -> str:
     """``circuit`` as module ``top`` in one text with the cells; ``registered``: its outputs in
-    flip-flops."""
-    text = CELLS_V.read_text(encoding="utf-8") + module_text(circuit, "logic" if registered else TOP)
+    flip-flops; ``tables``: as look-up tables of so many inputs."""
+    luts = cover_circuit(circuit, tables) if tables else None
+    text = CELLS_V.read_text(encoding="utf-8")
+    text += module_text(circuit, "logic" if registered else TOP, luts)
     return text + _registers(circuit) if registered else text
 
 
@@ -102,11 +107,17 @@ def synthesize(
 def script(targets: tuple[str, ...]) -> str:
     """Yosys commands that map ``top.v`` to each of ``targets`` and write ``TARGET.blif``."""
     lines = []
-    for name in sorted(targets, key=lambda name: DEFINED.get(name, "")):
-        macros = DEFINED.get(name, "")
-        read = f"read_verilog{macros} top.v"
+    for name in sorted(targets, key=lambda name: READ.get(name, "")):
+        options = READ.get(name, "")
+        read = f"read_verilog{options} top.v"
         if read not in lines:
-            lines += ["design -reset", read, f"synth -flatten -noabc -top {TOP}", "delete t:$scopeinfo"]
+            lines += ["design -reset", read, *_prepared(options == TABLES), "delete t:$scopeinfo"]
             lines += ["design -save s"]
         lines += ["design -load s", TARGETS[name], "clean", f"write_blif {name}.blif"]
     return "\n".join([*lines, ""])
+
+
+def _prepared(mapped: bool) -> list[str]:
+    """Commands up to the mapping; ``mapped``: the logic is tables, of which the rest would make gates."""
+    command = f"synth -flatten -noabc -top {TOP}"
+    return [f"{command} -run begin:fine", "opt", "simplemap t:$dff"] if mapped else [command]

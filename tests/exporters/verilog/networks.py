@@ -57,8 +57,14 @@ def skip_network() -> Program:
     return b.build(outputs=(scores, b.add(ArgMax(), scores, name="class")))
 
 
-def designed(program: Program, pipelining: Pipelining, name: str = "net", style: str = "gates") -> Design:
-    return design(wire(whole_plan(stages(program)), name, style), pipelining)
+def designed(
+    program: Program,
+    pipelining: Pipelining,
+    name: str = "net",
+    style: str = "gates",
+    tables: int | None = None,
+) -> Design:
+    return design(wire(whole_plan(stages(program)), name, style), pipelining, tables)
 
 
 def verilator() -> Verilator:
@@ -124,5 +130,7 @@ def expected(program: Program, count: int, seed: int = 0) -> tuple[dict, dict]:
     return inputs, Interpreter(program).run(inputs)
 
 
-def all_sources(program: Program, pipelining: Pipelining, style: str = "gates") -> dict[str, str]:
-    return sources(designed(program, pipelining, style=style))
+def all_sources(
+    program: Program, pipelining: Pipelining, style: str = "gates", tables: int | None = None
+) -> dict[str, str]:
+    return sources(designed(program, pipelining, style=style, tables=tables))

@@ -53,6 +53,20 @@ def test_the_testbench_passes_and_finds_a_fault_of_one_gate(pipeline: dict, tmp_
     assert re.search(r"^FAIL: [1-9]\d* of 256 samples wrong, 0 missing$", said, re.MULTILINE)
 
 
+@pytest.mark.parametrize("options", [{"tables": "4"}, {"tables": "6", "pipeline": "levels", "levels": "5"}])
+def test_tables_pass_the_testbench_and_a_wrong_bit_of_one_does_not(options: dict, tmp_path: Path) -> None:
+    folder, size = exported(tmp_path, **options), options["tables"]
+    assert run_bench(folder, "skip").startswith("PASS: 256 samples\n")
+    stages = folder / "skip_stages.v"
+    text = stages.read_text()
+    assert "gf_full_adder" not in text
+    assert f"tables of {size} | registers |" in (folder / "README.md").read_text()
+    head, last = text.rsplit(f"gf_lut{size} #(.TABLE(", 1)
+    bits, table = last.split("'h", 1)
+    stages.write_text(f"{head}gf_lut{size} #(.TABLE(~{bits}'h{table}")
+    assert re.search(r"^FAIL: [1-9]\d* of 256 samples wrong", run_bench(folder, "skip"), re.MULTILINE)
+
+
 def test_a_pipeline_that_loses_samples_fails(tmp_path: Path) -> None:
     folder = exported(tmp_path)
     top = folder / "skip.v"

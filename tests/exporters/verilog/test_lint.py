@@ -31,6 +31,12 @@ def test_networks_lint_clean(pipelining: Pipelining, style: str, tmp_path: Path)
     assert warnings(all_sources(skip_network(), pipelining, style), "net", tmp_path) == ""
 
 
+@pytest.mark.parametrize("pipelining", [COMBINATIONAL, Pipelining(True, levels=4)])
+@pytest.mark.parametrize("tables", [4, 6])
+def test_tables_lint_clean(pipelining: Pipelining, tables: int, tmp_path: Path) -> None:
+    assert warnings(all_sources(skip_network(), pipelining, tables=tables), "net", tmp_path) == ""
+
+
 @pytest.mark.parametrize("pipelining", [COMBINATIONAL, Pipelining(True, levels=6)])
 def test_every_op_lints_clean(pipelining: Pipelining, tmp_path: Path) -> None:
     assert len(SMALLEST) == len(OPS)
