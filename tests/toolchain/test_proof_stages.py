@@ -8,7 +8,7 @@ import pytest
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.stages import Stage, stages
 from runtime.ir import Builder, Program
-from runtime.ops import OPS, ArgMax, Dense, Mul, Op, ReduceSum, Requantize, Select, Threshold
+from runtime.ops import OPS, ArgMax, Dense, Mul, Op, ReduceSum, Requantize, RoundDiv, Select, Threshold
 from runtime.types import BIT, Interval
 from runtime.weights import Weights
 from tests.programs import OP_CASES, random_codes
@@ -133,6 +133,16 @@ def test_false_hints_prove_nothing() -> None:
     words = known.words
     shifted = type(known)((*words[1:], words[0]))
     assert len(list(unproved(stage, circuit, shifted))) == 6
+
+
+def test_all_inputs_are_the_last_resort(tmp_path) -> None:
+    stage = single(RoundDiv(), ((1,), Interval(-(2**12), 2**12 - 1)), ((1,), Interval(1, 255)))
+    circuit, inputs = stage.circuit(), count(stage.local.types)
+    assert inputs > MOST_INPUTS
+    outcome = prove_stage(stage, circuit, hints(stage, circuit), NO_YOSYS, tmp_path)
+    assert (outcome.status, outcome.method) == (PROVED, f"all {inputs:,} inputs")
+    _, mutant = next(m for m in mutants(circuit, 40) if changes(stage, m[1]))
+    assert prove_stage(stage, mutant, hints(stage, mutant), NO_YOSYS, tmp_path).status == WRONG
 
 
 def test_channels_are_tried_side_by_side() -> None:

@@ -35,8 +35,9 @@ from runtime.ops import (
 from runtime.types import IntArray, TensorType
 from toolchain.proof.cones import supports
 
-MOST_INPUTS = 1 << 20
-"""Most inputs of a stage, or of one channel, that are all tried."""
+MOST_INPUTS, LAST_RESORT = 1 << 20, 1 << 30
+"""Most inputs of a stage, or of one channel, that are all tried at once; and where nothing else proves it,
+which may take minutes."""
 
 VALUES = 1 << 22
 """Input values of one batch."""
