@@ -29,6 +29,7 @@ REQUIRED = frozenset(
         "cifar-ornet-w24",
         "cifar-vgg-ternary-w48",
         "digits-ternary",
+        "fashion-compact",
         "fashion-lut",
         "fashion-micro",
         "fashion-mux",
