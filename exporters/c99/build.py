@@ -307,6 +307,8 @@ def _integer_kernels(body: str) -> Iterator[str]:
     """Definitions of the kernels on plain integers that the body calls."""
     for name in dict.fromkeys(re.findall(r"gf_rows_[a-z0-9_]*?(?=_taps\()", body)):
         yield f"GF_DEFINE_INTEGER_ROWS({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
+    for name in dict.fromkeys(re.findall(r"gf_paired_[a-z0-9]*(?=_taps\()", body)):
+        yield f"GF_DEFINE_PAIRED_ROWS({name}, {name.split('_')[2]}_t)"
     for name in dict.fromkeys(re.findall(r"gf_dot_[a-z0-9_]*(?=\()", body)):
         yield f"GF_DEFINE_INTEGER_DOT({name}, {', '.join(f'{t}_t' for t in name.split('_')[2:])})"
     for name in dict.fromkeys(re.findall(r"gf_listed_[a-z]*int[a-z0-9_]*(?=\()", body)):

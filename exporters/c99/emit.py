@@ -28,6 +28,7 @@ SCRATCH_TYPES = {
     "patches": "gf_word",
     "coded": "gf_word",
     "weights": "int8_t",
+    "pairs": "int16_t",
     "indices": "uint8_t",
     "plain": "uint8_t",
     "totals": "int16_t",

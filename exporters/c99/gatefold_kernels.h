@@ -283,6 +283,52 @@ GF_KERNEL void gf_bytes_of_words(const gf_word *in, uint8_t *out, unsigned chann
         }
 }
 
+#if GF_WORD_BITS == 64 && GF_UNIT_BITS == 8
+/* Eight rows of eight bits as columns. */
+GF_INLINE uint64_t gf_turned(uint64_t x)
+{
+    uint64_t differ = (x ^ (x >> 7)) & UINT64_C(0x00aa00aa00aa00aa);
+    x ^= differ ^ (differ << 7);
+    differ = (x ^ (x >> 14)) & UINT64_C(0x0000cccc0000cccc);
+    x ^= differ ^ (differ << 14);
+    differ = (x ^ (x >> 28)) & UINT64_C(0x00000000f0f0f0f0);
+    return x ^ differ ^ (differ << 28);
+}
+
+/* The same of eight words, byte by byte. */
+GF_INLINE void gf_turn_bytes(uint64_t *words)
+{
+    uint64_t mask = UINT64_C(0x00000000ffffffff);
+    for (unsigned far = 4; far; far /= 2, mask ^= mask << (8 * far))
+        for (unsigned i = 0; i < 4; i++) {
+            const unsigned near = i / far * 2 * far + i % far;
+            const uint64_t differ = ((words[near] >> (8 * far)) ^ words[near + far]) & mask;
+            words[near] ^= differ << (8 * far);
+            words[near + far] ^= differ;
+        }
+}
+
+/* Sixty-four channels of eight positions at a time. */
+GF_KERNEL void gf_words_of_lanes(const gf_unit *in, gf_word *out, unsigned channels, unsigned planes, size_t size)
+{
+    const size_t units = (size + 7) / 8, words = (channels + 63) / 64;
+    for (unsigned p = 0; p < planes; p++)
+        for (unsigned c = 0; c < channels; c += 64) {
+            const unsigned count = channels - c < 64 ? channels - c : 64;
+            for (size_t u = 0; u < units; u++) {
+                const gf_unit *row = in + ((size_t)c * planes + p) * units + u;
+                uint64_t turned[8] = {0};
+                for (unsigned i = 0; i < count; i++, row += planes * units)
+                    turned[i / 8] |= (uint64_t)*row << (8 * (i % 8));
+                for (unsigned i = 0; i < 8; i++)
+                    turned[i] = gf_turned(turned[i]);
+                gf_turn_bytes(turned);
+                for (unsigned i = 0; i < 8 && 8 * u + i < size; i++)
+                    out[((8 * u + i) * planes + p) * words + c / 64] = turned[i];
+            }
+        }
+}
+#else
 GF_KERNEL void gf_words_of_lanes(const gf_unit *in, gf_word *out, unsigned channels, unsigned planes, size_t size)
 {
     const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
@@ -297,6 +343,7 @@ GF_KERNEL void gf_words_of_lanes(const gf_unit *in, gf_word *out, unsigned chann
                 *out++ = word;
             }
 }
+#endif
 
 GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)
 {
@@ -1327,6 +1374,13 @@ GF_INLINE long gf_tapped(gf_window GF_FLASH *window, unsigned y, unsigned x, uns
     return row * window->columns + column;
 }
 
+/* Its row of the image, or -1. */
+GF_INLINE long gf_tapped_row(gf_window GF_FLASH *window, unsigned y, unsigned u)
+{
+    const long row = (long)y * window->stride_rows + (long)u * window->dilation_rows - window->padding_rows;
+    return row < window->rows ? row : -1;
+}
+
 /* The words of a window, [plane][tap][word]. */
 GF_KERNEL void gf_patch(gf_window GF_FLASH *window, const gf_word *in, unsigned y, unsigned x, gf_word *patch)
 {
@@ -1786,6 +1840,78 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
     sums[x + 2] = sum2;                                                                                    \
     sums[x + 3] = sum3;
 #endif
+
+/* The same where two products of 16 bits are added in one instruction: rows are [two taps][column][tap], and so
+   are the weights, the last of an odd number 0. */
+#define GF_DEFINE_PAIRED_ROWS(NAME, TYPE)                                                                  \
+    GF_KERNEL void NAME##_taps(gf_integer_layer GF_FLASH *layer, const TYPE *in, unsigned group, unsigned y, \
+                               int16_t *rows)                                                              \
+    {                                                                                                      \
+        gf_window GF_FLASH *window = &layer->window;                                                       \
+        const size_t size = (size_t)window->rows * window->columns;                                        \
+        size_t tap = 0;                                                                                    \
+        in += (size_t)group * layer->inputs * size;                                                        \
+        for (unsigned c = 0; c < layer->inputs; c++, in += size)                                           \
+            for (unsigned u = 0; u < window->kernel_rows; u++)                                             \
+                for (unsigned v = 0; v < window->kernel_columns; v++, tap++) {                             \
+                    const long line = gf_tapped_row(window, y, u), step = window->stride_columns;          \
+                    long column = (long)v * window->dilation_columns - window->padding_columns;            \
+                    int16_t *to = rows + tap / 2 * layer->row * 2 + tap % 2;                               \
+                    for (unsigned x = 0; x < layer->row; x++, column += step)                              \
+                        to[2 * x] = line < 0 || column < 0 || column >= window->columns                    \
+                                        ? 0 : (int16_t)in[line * window->columns + column];                \
+                }                                                                                          \
+        if (tap % 2)                                                                                       \
+            for (unsigned x = 0; x < layer->row; x++)                                                      \
+                rows[(tap / 2 * layer->row + x) * 2 + 1] = 0;                                              \
+    }
+
+GF_KERNEL void gf_weight_pairs(const int8_t *weights, size_t taps, int16_t *pairs)
+{
+    for (size_t t = 0; t < taps; t++)
+        pairs[t] = weights[t];
+    if (taps % 2)
+        pairs[taps] = 0;
+}
+
+#if GF_VECTOR_BITS == 512 && defined(__AVX512BW__)
+#include <immintrin.h>
+#define GF_ADD_PRODUCTS(a, b) (gf_run)_mm512_madd_epi16((__m512i)(a), (__m512i)(b))
+#elif GF_VECTOR_BITS == 256 && defined(__AVX2__)
+#include <immintrin.h>
+#define GF_ADD_PRODUCTS(a, b) (gf_run)_mm256_madd_epi16((__m256i)(a), (__m256i)(b))
+#elif GF_VECTOR_BITS == 128 && defined(__SSE2__)
+#include <emmintrin.h>
+#define GF_ADD_PRODUCTS(a, b) (gf_run)_mm_madd_epi16((__m128i)(a), (__m128i)(b))
+#endif
+
+GF_KERNEL void gf_paired_sums(gf_integer_layer GF_FLASH *layer, const int16_t *rows, const int16_t *pairs, int32_t *sums)
+{
+    const size_t taps = (size_t)layer->inputs * layer->window.kernel_rows * layer->window.kernel_columns;
+    const unsigned row = layer->row;
+#ifdef GF_ADD_PRODUCTS
+    typedef int32_t gf_run __attribute__((vector_size(GF_VECTOR_BITS / 8)));
+    typedef int32_t gf_run_at __attribute__((vector_size(GF_VECTOR_BITS / 8), aligned(2), may_alias));
+    typedef int32_t gf_pair_at __attribute__((aligned(2), may_alias));
+    for (unsigned x = 0; x < row; x += (unsigned)GF_RUN(int32_t)) {
+        const int16_t *at = rows + 2 * x;
+        gf_run left = {0}, right = {0};
+        for (size_t t = 0; t < taps; t += 2, at += 2 * row) {
+            const gf_run two = (gf_run){0} + *(const gf_pair_at *)(pairs + t);
+            left += GF_ADD_PRODUCTS(*(const gf_run_at *)at, two);
+            right += GF_ADD_PRODUCTS(*(const gf_run_at *)(at + GF_RUN(int32_t)), two);
+        }
+        *(gf_run_at *)(sums + x) = left;
+        *(gf_run_at *)(sums + x + GF_RUN(int32_t) / 2) = right;
+    }
+#else
+    for (unsigned x = 0; x < row; x++)
+        sums[x] = 0;
+    for (size_t t = 0; t < taps; t += 2, rows += 2 * row)
+        for (unsigned x = 0; x < row; x++)
+            sums[x] += (int32_t)rows[2 * x] * pairs[t] + (int32_t)rows[2 * x + 1] * pairs[t + 1];
+#endif
+}
 
 /* Matrix-vector product of plain integers: one output. */
 #define GF_DEFINE_INTEGER_DOT(NAME, TYPE, SUM)                                                             \

@@ -45,7 +45,20 @@ def row_length(layer: Layer, target: Target) -> int:
 
 def row_type(layer: Layer, target: Target, sums: str) -> str:
     """C type of what taps read: that of the sums in vectors, which saves converting it for every output."""
+    if is_paired(layer, target):
+        return "int16_t"
     return c_type(layer.image.interval) if target.lane < 128 else sums
+
+
+def is_paired(layer: Layer, target: Target) -> bool:
+    """Whether taps are taken two at a time, in 16 bits."""
+    narrow = layer.image.interval.magnitude < 2**15 and sum_type(layer) == "int32_t"
+    return target.paired and narrow and not is_dot(layer)
+
+
+def even(taps: int, paired: bool) -> int:
+    """Taps that rows and weights have room for."""
+    return taps + taps % 2 if paired else taps
 
 
 def unpacks_once(layer: Layer, target: Target) -> bool:
@@ -72,9 +85,12 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
     row = row_length(layer, target)
     held = row_type(layer, target, sums)
-    scratch = {"weights": layer.codes.size if unpacks_once(layer, target) else taps}
+    once, paired = unpacks_once(layer, target), is_paired(layer, target)
+    scratch = {"weights": layer.codes.size if once and not paired else taps}
     if not is_dot(layer):
-        scratch |= {"rows": taps * row * c_size(held, {}), "sums": row * c_size(sums, {})}
+        scratch |= {"rows": even(taps, paired) * row * c_size(held, {}), "sums": row * c_size(sums, {})}
+    if paired:
+        scratch["pairs"] = 2 * even(taps, paired) * (layer.outputs if once else 1)
     if in_lanes:
         kept = layer.outputs * (layer.result.shape[2] // 2) if layer.pooled else layer.result.shape[2]
         scratch["codes"] = kept
@@ -107,22 +123,24 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
         return
     name = _descriptor(site, layer, weights, packed.shape[1], row)
     group = layer.outputs // layer.groups
-    function = f"gf_rows_{kernel_suffix(operand, held, sums)}"
+    paired = is_paired(layer, site.target)
+    function = (
+        f"gf_paired_{kernel_suffix(operand)}" if paired else f"gf_rows_{kernel_suffix(operand, held, sums)}"
+    )
     _, height, columns = layer.result.shape
     rows = height // 2 * 2 if layer.pooled else height
     heads = (f"for (unsigned y = 0; y < {rows}; y++)", f"for (unsigned o = 0; o < {layer.outputs}; o++)")
+    rows_of, unpack, sums_of = _calls(site, layer, weights, packed.shape[1], function, name)
     once = unpacks_once(layer, site.target)
-    unpack = f"gf_weights({weights} + (size_t)o * {packed.shape[1]}, {layer.value_set}, {taps}, "
     if once:
-        body.line(heads[1])
-        body.line(f"    {unpack}weights + o * {taps});")
+        with body.block(heads[1]):
+            body.lines(*unpack)
     with body.block(heads[0]), body.block(heads[1]):
         body.line(f"if (o % {group} == 0)")
-        body.line(f"    {function}_taps(&{name}, {site.operand}, o / {group}, y, rows);")
+        body.line(f"    {rows_of}(&{name}, {site.operand}, o / {group}, y, rows);")
         if not once:
-            body.line(f"{unpack}weights);")
-        unpacked = f"weights + o * {taps}" if once else "weights"
-        body.line(f"{function}_sums(&{name}, rows, {unpacked}, sums);")
+            body.lines(*unpack)
+        body.line(sums_of)
         if layer.pooled:
             _emit_pooled(site, layer)
         elif in_lanes:
@@ -133,6 +151,24 @@ def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bo
             place = f"(o * (size_t){height} + y) * {columns} + x"
             body.line(f"for (unsigned x = 0; x < {columns}; x++)")
             body.line(f"    {site.result}[{place}] = {site.apply('sums[x]', 'o')};")
+
+
+def _calls(
+    site: Site, layer: Layer, weights: str, packed: int, function: str, name: str
+) -> tuple[str, tuple[str, ...], str]:
+    """The function that fills the rows, what unpacks the weights of output ``o``, and what adds them up."""
+    taps, once = layer.codes[0].size, unpacks_once(layer, site.target)
+    unpack = f"gf_weights({weights} + (size_t)o * {packed}, {layer.value_set}, {taps}, weights"
+    if not is_paired(layer, site.target):
+        own = f" + o * {taps}" if once else ""
+        return (
+            f"{function}_taps",
+            (f"{unpack}{own});",),
+            f"{function}_sums(&{name}, rows, weights{own}, sums);",
+        )
+    own = f"pairs + o * {even(taps, True)}" if once else "pairs"
+    pairs = f"gf_weight_pairs(weights, {taps}, {own});"
+    return f"{function}_taps", (f"{unpack});", pairs), f"gf_paired_sums(&{name}, rows, {own}, sums);"
 
 
 def _lanes_row(site: Site, layer: Layer, codes: str, y: str, height: int, columns: int) -> str:

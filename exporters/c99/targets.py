@@ -37,8 +37,8 @@ class Target:
     outputs and positions whose popcounts are taken side by side. ``address``: bits of an address; the code
     of a program, its constants and its arena have to fit. ``table_bytes``: largest table of moved rows that
     is worth its memory. ``gcc``: flags of GCC and Clang. ``zig``: triple and CPU for ``zig cc``.
-    ``narrow``: bits of another ``lane``, and ``Costs.row`` with it, for programs whose maps leave wide
-    vectors empty.
+    ``paired``: whether one instruction adds two products of 16 bits. ``narrow``: bits of another ``lane``,
+    and ``Costs.row`` with it, for programs whose maps leave wide vectors empty.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Target:
     narrow: tuple[int, float] | None = None
     optimize: str = "-O3"
     embedded: bool = False
+    paired: bool = False
 
     @property
     def lane_units(self) -> int:
@@ -89,6 +90,7 @@ def _x86(level: str, lane: int, costs: Costs, *flags: str, **more: Any) -> Targe
         costs=costs,
         gcc=(f"-march={name}", *flags),
         zig=("x86_64-linux-gnu", f"x86_64_{level}"),
+        paired=True,
         **more,
     )
 

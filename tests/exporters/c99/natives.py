@@ -22,7 +22,7 @@ STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-ffreestandin
 """What every file of every layout promises."""
 
 SHIM = Path(__file__).parent / "avx512"
-"""AVX-512 in plain C, for the one kernel with intrinsics."""
+"""AVX-512 in plain C, for the kernels with intrinsics."""
 
 GUARD = 64
 """Bytes around every array that nothing may touch."""
@@ -33,7 +33,7 @@ GCC = COMPILERS["gcc"].command[0]
 def host_flags(target: Target) -> tuple[str, ...]:
     """Flags with which the C for any target compiles on this machine, on vectors as wide as it has."""
     if target.name == "x86-64-v4":
-        defines = ("-D__AVX512F__", "-D__AVX512VPOPCNTDQ__", "-I", str(SHIM))
+        defines = ("-D__AVX512F__", "-D__AVX512VPOPCNTDQ__", "-D__AVX512BW__", "-I", str(SHIM))
         return ("-std=c99", "-Wall", "-Wextra", "-Wno-psabi", "-march=x86-64-v3", *defines)
     return (*STRICT, *(target.gcc if target.name in ("x86-64-v2", "x86-64-v3") else ()))
 

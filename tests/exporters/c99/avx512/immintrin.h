@@ -5,12 +5,15 @@
 #define SHIM_AVX512
 #undef __AVX512F__
 #undef __AVX512VPOPCNTDQ__
+#undef __AVX512BW__
 #include_next <immintrin.h>
 #define __AVX512F__ 1
 #define __AVX512VPOPCNTDQ__ 1
+#define __AVX512BW__ 1
 #include <stdint.h>
 
 typedef long long shim_m512i_at __attribute__((vector_size(64), aligned(1), may_alias));
+typedef int16_t shim_thirty_two __attribute__((vector_size(64), may_alias));
 typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 
 #define _mm512_setzero_si512() ((__m512i){0})
@@ -23,12 +26,22 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 #define _mm512_add_epi32(a, b) ((__m512i)((shim_sixteen)(a) + (shim_sixteen)(b)))
 #define _mm512_slli_epi64(a, count) ((a) << (int)(count))
 #define _mm512_popcnt_epi64(words) shim_popcounts(words)
+#define _mm512_madd_epi16(a, b) shim_pair_sums(a, b)
 #define _mm512_cvtepi64_epi32(words) shim_low_halves(words)
 #define _mm512_cvtepi16_epi32(words) shim_widened(words)
 #define _mm512_castsi256_si512(words) ((__m512i){(words)[0], (words)[1], (words)[2], (words)[3]})
 #define _mm512_inserti64x4(a, b, at) \
     ((__m512i){(a)[0], (a)[1], (a)[2], (a)[3], (b)[0], (b)[1], (b)[2], (b)[3]})
 #define _mm512_cmpge_epi32_mask(a, b) shim_reached(a, b)
+
+static inline __m512i shim_pair_sums(__m512i a, __m512i b)
+{
+    const shim_thirty_two left = (shim_thirty_two)a, right = (shim_thirty_two)b;
+    shim_sixteen sums;
+    for (int i = 0; i < 16; i++)
+        sums[i] = left[2 * i] * right[2 * i] + left[2 * i + 1] * right[2 * i + 1];
+    return (__m512i)sums;
+}
 
 static inline __m512i shim_popcounts(__m512i words)
 {
