@@ -193,8 +193,29 @@ GF_INLINE void gf_join_eight(uint8_t *codes, unsigned bits, unsigned p)
 
 #if defined(__SSE2__) && GF_UNIT_BITS == 8
 #include <emmintrin.h>
+#if GF_VECTOR_BITS >= 256 && defined(__AVX512BW__)
+#include <immintrin.h>
+/* Sixty-four codes at a time: a mask register is a bit for each. */
+typedef uint64_t gf_mask_at __attribute__((aligned(1), may_alias));
+#define GF_PACK_WIDE(in, out, at, size)                                                                    \
+    for (; (at) + 64 <= (size); (at) += 64, (out) += 8)                                                    \
+        *(gf_mask_at *)(out) = _mm512_test_epi8_mask(_mm512_loadu_si512((const void *)((in) + (at))),       \
+                                                     _mm512_set1_epi8((char)(1u << p)));
+#define GF_UNPACK_WIDE(in, out, at, size)                                                                  \
+    for (; (at) + 64 <= (size); (at) += 64) {                                                              \
+        __m512i codes = _mm512_setzero_si512();                                                            \
+        for (unsigned p = 0; p < planes; p++)                                                              \
+            codes = _mm512_add_epi8(codes, _mm512_maskz_set1_epi8(*(const gf_mask_at *)((in) + p * units + (at) / 8), \
+                                                                  (char)(1u << p)));                       \
+        _mm512_storeu_si512((void *)((out) + (at)), codes);                                                \
+    }
+#else
+#define GF_PACK_WIDE(in, out, at, size)
+#define GF_UNPACK_WIDE(in, out, at, size)
+#endif
 /* Sixteen codes at a time: bit p is moved to the top of its byte, where one instruction collects it. */
-#define GF_PACK_SIXTEEN(in, out, at, size)                                                                 \
+#define GF_PACK_MANY(in, out, at, size)                                                                    \
+    GF_PACK_WIDE(in, out, at, size)                                                                        \
     for (; (at) + 16 <= (size); (at) += 16, (out) += 2) {                                                  \
         const __m128i some = _mm_loadu_si128((const __m128i *)(const void *)((in) + (at)));                \
         const int bits = _mm_movemask_epi8(_mm_sll_epi16(some, _mm_cvtsi32_si128(7 - (int)p)));            \
@@ -202,7 +223,8 @@ GF_INLINE void gf_join_eight(uint8_t *codes, unsigned bits, unsigned p)
         (out)[1] = (gf_unit)(bits >> 8);                                                                   \
     }
 /* And back: the byte of each lane's bit is spread, and the bit compared. */
-#define GF_UNPACK_SIXTEEN(in, out, at, size)                                                               \
+#define GF_UNPACK_MANY(in, out, at, size)                                                                  \
+    GF_UNPACK_WIDE(in, out, at, size)                                                                      \
     for (; (at) + 16 <= (size); (at) += 16) {                                                              \
         const __m128i places = _mm_set1_epi64x(INT64_C(-0x7fbfdfeff7fbfdff)); /* bits 1, 2, 4, .. 128 */   \
         __m128i codes = _mm_setzero_si128();                                                               \
@@ -216,8 +238,8 @@ GF_INLINE void gf_join_eight(uint8_t *codes, unsigned bits, unsigned p)
         _mm_storeu_si128((__m128i *)(void *)((out) + (at)), codes);                                        \
     }
 #else
-#define GF_PACK_SIXTEEN(in, out, at, size)
-#define GF_UNPACK_SIXTEEN(in, out, at, size)
+#define GF_PACK_MANY(in, out, at, size)
+#define GF_UNPACK_MANY(in, out, at, size)
 #endif
 
 GF_KERNEL void gf_lanes_of_bytes(const uint8_t *in, gf_unit *out, unsigned channels, unsigned planes, size_t size)
@@ -225,7 +247,7 @@ GF_KERNEL void gf_lanes_of_bytes(const uint8_t *in, gf_unit *out, unsigned chann
     for (unsigned c = 0; c < channels; c++, in += size)
         for (unsigned p = 0; p < planes; p++) {
             size_t at = 0;
-            GF_PACK_SIXTEEN(in, out, at, size)
+            GF_PACK_MANY(in, out, at, size)
             while (at < size) {
                 const size_t end = size - at < GF_UNIT_BITS ? size : at + GF_UNIT_BITS;
                 gf_unit unit = 0;
@@ -255,7 +277,7 @@ GF_KERNEL void gf_bytes_of_lanes(const gf_unit *in, uint8_t *out, unsigned chann
     const size_t units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
     for (unsigned c = 0; c < channels; c++, in += units * planes, out += size) {
         size_t at = 0;
-        GF_UNPACK_SIXTEEN(in, out, at, size)
+        GF_UNPACK_MANY(in, out, at, size)
         for (; at < size; at += 8) {
             const unsigned some = size - at < 8 ? (unsigned)(size - at) : 8;
             uint8_t codes[8] = {0};
@@ -363,14 +385,33 @@ GF_KERNEL void gf_lanes_of_words(const gf_word *in, gf_unit *out, unsigned chann
 
 /* Carry-save counters: plane i of `c` holds bit i of one sum a lane. Rows of weight 1 are added sixteen at a
    time, so that the planes above the fourth see one carry for sixteen rows. Sums are modulo 2 ** bits, and
-   `bits` is at least 6. Three gates for the sum and carry of a full adder are two more than AVX-512 needs. */
+   `bits` is at least 6. A full adder is five gates, or two of AVX-512, of any function of three bits. */
 
+#if GF_VECTOR_BITS == 512
+#include <immintrin.h>
+#define GF_TERNARY(table, a, b, c)                                                                         \
+    ((gf_lane)_mm512_ternarylogic_epi64((__m512i)(a), (__m512i)(b), (__m512i)(c), (table)))
+#elif GF_VECTOR_BITS == 256 && defined(__AVX512VL__)
+#include <immintrin.h>
+#define GF_TERNARY(table, a, b, c)                                                                         \
+    ((gf_lane)_mm256_ternarylogic_epi64((__m256i)(a), (__m256i)(b), (__m256i)(c), (table)))
+#endif
+
+#ifdef GF_TERNARY
+#define GF_ADD3(sum, carry, a, b)                                                                          \
+    do {                                                                                                   \
+        const gf_lane gf_a = (a), gf_b = (b), gf_sum = (sum);                                              \
+        (carry) = GF_TERNARY(0xe8, gf_a, gf_b, gf_sum);                                                    \
+        (sum) = GF_TERNARY(0x96, gf_a, gf_b, gf_sum);                                                      \
+    } while (0)
+#else
 #define GF_ADD3(sum, carry, a, b)                                                                          \
     do {                                                                                                   \
         const gf_lane gf_either = (a) ^ (b);                                                               \
         (carry) = ((a) & (b)) | (gf_either & (sum));                                                       \
         (sum) ^= gf_either;                                                                                \
     } while (0)
+#endif
 
 #define GF_ADD4(ones, twos, carry, row, i)                                                                 \
     do {                                                                                                   \
@@ -964,7 +1005,7 @@ GF_KERNEL void gf_lanes_row(const uint8_t *codes, gf_unit *out, unsigned planes,
         unsigned x = 0;
         if (lane % GF_UNIT_BITS == 0) {
             gf_unit *at = out + lane / GF_UNIT_BITS;
-            GF_PACK_SIXTEEN(codes, at, x, count)
+            GF_PACK_MANY(codes, at, x, count)
             (void)at;
         }
         for (; x + 8 <= count; x += 8)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 typedef long long shim_m512i_at __attribute__((vector_size(64), aligned(1), may_alias));
+typedef int8_t shim_sixty_four __attribute__((vector_size(64), may_alias));
 typedef int16_t shim_thirty_two __attribute__((vector_size(64), may_alias));
 typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 
@@ -25,6 +26,13 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 #define _mm512_add_epi64(a, b) ((a) + (b))
 #define _mm512_add_epi32(a, b) ((__m512i)((shim_sixteen)(a) + (shim_sixteen)(b)))
 #define _mm512_slli_epi64(a, count) ((a) << (int)(count))
+#define _mm512_set1_epi8(value) ((__m512i)((shim_sixty_four){0} + (int8_t)(value)))
+#define _mm512_add_epi8(a, b) ((__m512i)((shim_sixty_four)(a) + (shim_sixty_four)(b)))
+#define _mm512_test_epi8_mask(a, b) shim_tested(a, b)
+#define _mm512_maskz_set1_epi8(mask, value) shim_chosen(mask, value)
+/* of the tables that are used: the sum of three bits and its carry */
+#define _mm512_ternarylogic_epi64(a, b, c, table) \
+    ((table) == 0x96 ? (a) ^ (b) ^ (c) : ((a) & (b)) | (((a) ^ (b)) & (c)))
 #define _mm512_popcnt_epi64(words) shim_popcounts(words)
 #define _mm512_madd_epi16(a, b) shim_pair_sums(a, b)
 #define _mm512_cvtepi64_epi32(words) shim_low_halves(words)
@@ -33,6 +41,23 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 #define _mm512_inserti64x4(a, b, at) \
     ((__m512i){(a)[0], (a)[1], (a)[2], (a)[3], (b)[0], (b)[1], (b)[2], (b)[3]})
 #define _mm512_cmpge_epi32_mask(a, b) shim_reached(a, b)
+
+static inline uint64_t shim_tested(__m512i a, __m512i b)
+{
+    const shim_sixty_four both = (shim_sixty_four)(a & b);
+    uint64_t mask = 0;
+    for (int i = 0; i < 64; i++)
+        mask |= (uint64_t)(both[i] != 0) << i;
+    return mask;
+}
+
+static inline __m512i shim_chosen(uint64_t mask, int8_t value)
+{
+    shim_sixty_four chosen;
+    for (int i = 0; i < 64; i++)
+        chosen[i] = mask >> i & 1 ? value : 0;
+    return (__m512i)chosen;
+}
 
 static inline __m512i shim_pair_sums(__m512i a, __m512i b)
 {
