@@ -1494,7 +1494,9 @@ GF_INLINE void gf_keep_codes(const gf_word *codes, gf_word *out, unsigned planes
 typedef struct {
     gf_window window;
     uint16_t outputs, magnitudes, words; /* words of one plane of a window */
-    uint16_t levels, codes, pool;
+    uint16_t levels;
+    uint8_t codes, pool;
+    uint8_t apart;             /* whether there are two masks, which have no bit in common */
     gf_word GF_FLASH *weights; /* [block][word][n, m0, m1 ..][output of the block] */
     gf_sum GF_FLASH *start;    /* [output], whole blocks */
     gf_sum GF_FLASH *limits;   /* [block][level][output of the block], all reached from below */
@@ -1517,15 +1519,44 @@ GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patc
 {
     const unsigned magnitudes = layer->magnitudes, words = layer->words;
     const size_t step = (size_t)(1u + magnitudes) * GF_BLOCK;
+    const unsigned planes = layer->window.planes;
     __m512i total[GF_POSITIONS][4];
     for (unsigned q = 0; q < GF_POSITIONS; q++)
         for (unsigned l = 0; l < 4; l++)
             total[q][l] = _mm512_setzero_si512();
-    for (unsigned p = 0; p < layer->window.planes; p++)
+    /* of one weight are the bits of plane p under the first mask and those of plane p - 1 under the second,
+       which one popcount counts */
+    for (unsigned p = 1; layer->apart && p < planes; p++) {
+        const gf_word *at = layer->weights + (size_t)block * words * step;
+        const gf_word *bits = patches + (size_t)p * words;
+        __m512i sum[GF_POSITIONS][4];
+        for (unsigned q = 0; q < GF_POSITIONS; q++)
+            for (unsigned l = 0; l < 4; l++)
+                sum[q][l] = _mm512_setzero_si512();
+        for (unsigned w = 0; w < words; w++, at += step)
+            for (unsigned l = 0; l < 4; l++) {
+                const __m512i negative = _mm512_loadu_si512(at + 8 * l);
+                const __m512i second = _mm512_loadu_si512(at + 2 * (size_t)GF_BLOCK + 8 * l);
+                const __m512i either = _mm512_or_si512(_mm512_loadu_si512(at + (size_t)GF_BLOCK + 8 * l), second);
+                for (unsigned q = 0; q < GF_POSITIONS; q++) {
+                    const __m512i word = _mm512_set1_epi64((long long)bits[q * patch + w]);
+                    const __m512i below = _mm512_set1_epi64((long long)bits[q * patch + w - words]);
+                    const __m512i chosen = _mm512_ternarylogic_epi64(second, below, word, 0xca); /* a ? b : c */
+                    const __m512i kept = _mm512_ternarylogic_epi64(chosen, negative, either, 0x28); /* (a ^ b) & c */
+                    sum[q][l] = _mm512_add_epi64(sum[q][l], _mm512_popcnt_epi64(kept));
+                }
+            }
+        for (unsigned q = 0; q < GF_POSITIONS; q++)
+            for (unsigned l = 0; l < 4; l++)
+                total[q][l] = _mm512_add_epi64(total[q][l], _mm512_slli_epi64(sum[q][l], p));
+    }
+    for (unsigned p = 0; p < planes; p++)
         for (unsigned m = 0; m < magnitudes; m++) {
             const gf_word *at = layer->weights + (size_t)block * words * step;
             const gf_word *bits = patches + (size_t)p * words;
             __m512i sum[GF_POSITIONS][4];
+            if (layer->apart && p + m > 0 && p + m < planes)
+                continue;
             for (unsigned q = 0; q < GF_POSITIONS; q++)
                 for (unsigned l = 0; l < 4; l++)
                     sum[q][l] = _mm512_setzero_si512();

@@ -109,6 +109,7 @@ def _emit(site: Site, layer: Layer, words: int, lanes: int) -> None:
             "levels": levels,
             "codes": codes,
             "pool": int(layer.pooled),
+            "apart": int(layer.magnitudes == 2 and not _planes(layer)[1].all(axis=0).any()),
             "weights": constants.add("masks", "gf_word", _weights(layer, site.target, lanes)),
             "start": constants.add("start", "gf_sum", _start(layer, lanes)),
             "limits": limits,

@@ -389,4 +389,6 @@ def vector_instructions(folder: Path, function: str, register: str) -> int:
     listing = call(["objdump", "-d", "--no-show-raw-insn", "net.o"], folder)
     bodies = re.findall(rf"<{function}[^>]*>:\n(.*?)(?:\n\n|\Z)", listing, re.DOTALL)
     assert bodies, f"{function} is not there"
-    return sum(len(re.findall(rf"\bv?p(?:and|xor|or|add|mul|madd)\w*\s.*%{register}", body)) for body in bodies)
+    return sum(
+        len(re.findall(rf"\bv?p(?:and|xor|or|add|mul|madd)\w*\s.*%{register}", body)) for body in bodies
+    )

@@ -22,6 +22,7 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 #define _mm512_loadu_si512(at) (*(const shim_m512i_at *)(at))
 #define _mm512_storeu_si512(at, value) (*(shim_m512i_at *)(at) = (value))
 #define _mm512_and_si512(a, b) ((a) & (b))
+#define _mm512_or_si512(a, b) ((a) | (b))
 #define _mm512_xor_si512(a, b) ((a) ^ (b))
 #define _mm512_add_epi64(a, b) ((a) + (b))
 #define _mm512_add_epi32(a, b) ((__m512i)((shim_sixteen)(a) + (shim_sixteen)(b)))
@@ -30,9 +31,12 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 #define _mm512_add_epi8(a, b) ((__m512i)((shim_sixty_four)(a) + (shim_sixty_four)(b)))
 #define _mm512_test_epi8_mask(a, b) shim_tested(a, b)
 #define _mm512_maskz_set1_epi8(mask, value) shim_chosen(mask, value)
-/* of the tables that are used: the sum of three bits and its carry */
-#define _mm512_ternarylogic_epi64(a, b, c, table) \
-    ((table) == 0x96 ? (a) ^ (b) ^ (c) : ((a) & (b)) | (((a) ^ (b)) & (c)))
+/* of the tables that are used: the sum of three bits and its carry, a choice, and what is kept of a difference */
+#define _mm512_ternarylogic_epi64(a, b, c, table)                  \
+    ((table) == 0x96   ? (a) ^ (b) ^ (c)                           \
+     : (table) == 0xe8 ? ((a) & (b)) | (((a) ^ (b)) & (c))         \
+     : (table) == 0xca ? ((a) & (b)) | (~(a) & (c))                \
+                       : ((a) ^ (b)) & (c))
 #define _mm512_popcnt_epi64(words) shim_popcounts(words)
 #define _mm512_madd_epi16(a, b) shim_pair_sums(a, b)
 #define _mm512_cvtepi64_epi32(words) shim_low_halves(words)
