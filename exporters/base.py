@@ -7,8 +7,9 @@ each file by suffix, or by path within a folder, and a row in ``EXPORTERS``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from exporters.c99.targets import DEFAULT as DEFAULT_TARGET
@@ -21,6 +22,23 @@ from runtime.session import EXECUTORS, ExecutorRow, Session
 
 Render = Callable[..., Mapping[str, bytes]]
 """``render(program, **options)``: the contents of the files to write, by suffix or path within a folder."""
+
+
+MANIFEST = ".gatefold"
+"""A file of every exported folder: the names of all its files."""
+
+BUILT = (
+    "*.o",
+    "*.a",
+    "*_selftest",
+    "*.vvp",
+    "obj",
+    "sim.log",
+    "*_ice40.json",
+    "*_ecp5.json",
+    "*_xilinx.edif",
+)
+"""What the Makefiles of exported folders make there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +133,12 @@ EXPORTERS: dict[str, ExporterRow] = {
             Option("levels", (), "", "most logic levels between registers, with pipeline levels"),
             Option("depth", (), "", "most clocks from input to output, with pipeline depth"),
             Option("part", (), "", "one position of one value or layer alone [default: the network]"),
-            Option("style", ("gates", "lut6"), "gates", "what is to be few: gates, or tables of 6 inputs"),
+            Option(
+                "style",
+                ("auto", "gates", "lut6"),
+                "auto",
+                "what is to be few: gates, or tables of 6 inputs; auto: the latter with tables 6",
+            ),
             Option(
                 "tables",
                 ("none", "4", "6"),
@@ -241,22 +264,43 @@ def export(
 
 
 def _write_folder(path: Path, contents: Mapping[str, bytes], force: bool, kind: str) -> None:
+    """Write a folder and, so that another export can replace it, what it consists of."""
+    files = dict(contents)
+    files[MANIFEST] = "".join(f"{place}\n" for place in sorted(contents)).encode()
+    earlier = _earlier(path) if force and path.is_dir() else set()
     if force and path.is_dir():
-        _check_replaced(path, contents, kind)
-    names = {Path(place).parts[0] for place in contents}
+        _check_replaced(path, {*map(Path, files), *earlier}, kind)
+    names = {place.parts[0] for place in (*map(Path, files), *earlier)} | _built(path)
     with atomic_folder(path, force, names, kind) as folder:
-        for place, content in contents.items():
+        for place, content in files.items():
             file = folder / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
 
 
-def _check_replaced(path: Path, contents: Mapping[str, bytes], kind: str) -> None:
-    """Raise InputError where a folder within ``path`` holds what no export of these ``contents`` wrote."""
-    known = {Path(place) for place in contents}
+def _earlier(path: Path) -> set[Path]:
+    """Files of an earlier export to the folder ``path``."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        return set()
+    lines = manifest.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {Path(line) for line in lines if line} | {Path(MANIFEST)}
+
+
+def _built(path: Path) -> set[str]:
+    """What the Makefile of an exported folder has made there."""
+    found = (entry.name for entry in path.iterdir()) if path.is_dir() else ()
+    return {name for name in found if any(fnmatch(name, pattern) for pattern in BUILT)}
+
+
+def _check_replaced(path: Path, known: Collection[Path], kind: str) -> None:
+    """Raise InputError where a folder within ``path`` holds what no export wrote."""
+    built = _built(path)
     for found in sorted(path.rglob("*")):
         place = found.relative_to(path)
-        if place not in known and (found.is_symlink() or not found.is_dir()):
+        if place.parts[0] in built or place in known:
+            continue
+        if found.is_symlink() or not found.is_dir():
             raise InputError(
                 f"--force replaces only {kind} folder, and {path} holds {str(place)!r:.80}; "
                 "give another with -o"

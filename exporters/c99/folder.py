@@ -21,6 +21,9 @@ Files = dict[str, bytes]
 KEEP_LOOPS = "-fno-tree-loop-distribute-patterns"
 """What GCC needs so that loops stay loops; Clang does without, and does not know it."""
 
+CROSS = {"cortex": "arm-none-eabi-gcc", "rv32": "riscv64-unknown-elf-gcc", "avr": "avr-gcc"}
+"""Compilers of targets that are not the machine they are built on, by the beginning of their names."""
+
 WARNINGS = "-std=c99 -pedantic -Wall -Wextra -Werror -ffreestanding"
 """Flags with which every generated file compiles."""
 
@@ -47,17 +50,24 @@ def _flags(target: Target) -> str:
     return " ".join((target.optimize, *target.gcc))
 
 
+def _compiler(target: Target) -> str:
+    return next((name for start, name in CROSS.items() if target.name.startswith(start)), "cc")
+
+
 def _makefile(source: Source) -> str:
-    name = source.name
-    return f"""# make: the library and its self-test. make test: runs it. CC=..., CFLAGS=... as usual.
-CC ?= cc
+    name, compiler = source.name, _compiler(source.target)
+    test = _CROSS_TEST if compiler != "cc" else _HOST_TEST
+    return f"""# make: the library. make test: the self-test, on this machine. CC=..., CFLAGS=... as usual.
+ifeq ($(origin CC),default)
+CC = {compiler}
+endif
 CFLAGS ?= {_flags(source.target)}
 GATEFOLD_FLAGS = {WARNINGS} $(KEEP_LOOPS)
 
 # GCC makes calls of memset and memcpy of loops, which a system without a library lacks.
 KEEP_LOOPS := $(shell $(CC) {KEEP_LOOPS} -Werror -E -x c /dev/null >/dev/null 2>&1 && echo {KEEP_LOOPS})
 
-all: lib{name}.a $(patsubst %.c,%,$(wildcard {name}_selftest.c))
+all: lib{name}.a
 
 %.o: %.c {name}.h {name}_weights.h gatefold_kernels.h
 \t$(CC) $(CFLAGS) $(GATEFOLD_FLAGS) -c $< -o $@
@@ -65,16 +75,29 @@ all: lib{name}.a $(patsubst %.c,%,$(wildcard {name}_selftest.c))
 lib{name}.a: {name}.o {name}_weights.o
 \t$(AR) rcs $@ $^
 
-{name}_selftest: {name}_selftest.o lib{name}.a
-\t$(CC) $(CFLAGS) $^ -o $@
-
-test: {name}_selftest
-\t./{name}_selftest
-
+{test.format(name)}
 clean:
 \trm -f *.o lib{name}.a {name}_selftest
 
 .PHONY: all test clean
+"""
+
+
+_HOST_TEST = """{0}_selftest: {0}_selftest.o lib{0}.a
+\t$(CC) $(CFLAGS) $^ -o $@
+
+test: {0}_selftest
+\t./{0}_selftest && echo passed
+"""
+
+_CROSS_TEST = """HOSTCC ?= cc
+
+{0}_selftest: {0}_selftest.c {0}.c {0}_weights.c {0}.h {0}_weights.h gatefold_kernels.h
+\t$(HOSTCC) -O2 -std=c99 $(filter %.c,$^) -o $@
+
+# the same C on the machine that builds it
+test: {0}_selftest
+\t./{0}_selftest && echo passed
 """
 
 
@@ -174,8 +197,9 @@ def _port_row(port: Port, direction: str) -> str:
 USES: dict[str, tuple[str, str]] = {
     "plain": (
         "Compile `{name}.c` and `{name}_weights.c`, for example:\n\n"
-        "```\ncc {flags} -c {name}.c {name}_weights.c\n```",
-        "`{name}_selftest.c` runs {vectors} embedded samples and returns 0 when all is right.",
+        "```\n{compiler} {flags} -c {name}.c {name}_weights.c\n```",
+        "`{name}_selftest.c` runs {vectors} embedded samples and returns 0 when all is right; `make test`\n"
+        "does so on the machine that builds it.",
     ),
     "arduino": (
         "Put this folder into `libraries/` of the Arduino sketchbook. It is made for the flags\n`{flags}`.",
@@ -193,7 +217,7 @@ USES: dict[str, tuple[str, str]] = {
 
 def _readme(source: Source, program: Program, vectors: int, layout: str) -> str:
     name = source.name
-    words = {"name": name, "upper": name.upper(), "vectors": vectors}
+    words = {"name": name, "upper": name.upper(), "vectors": vectors, "compiler": _compiler(source.target)}
     use, test = (text.format(**words, flags=f"{_flags(source.target)} {WARNINGS}") for text in USES[layout])
     rows = [_port_row(p, "in") for p in source.inputs] + [_port_row(p, "out") for p in source.outputs]
     arrays = ", ".join(p.c_name for p in (*source.inputs, *source.outputs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -36,6 +36,10 @@ class Luts:
     def count(self) -> int:
         """Look-up tables in all."""
         return len(self.luts)
+
+    def reading_inverted(self, nets: set[int]) -> Luts:
+        """The same tables where ``nets``, none of their own, carry the inverse."""
+        return replace(self, luts=tuple(_flipped(lut, nets) for lut in self.luts)) if nets else self
 
     @cached_property
     def depth(self) -> int:

@@ -76,9 +76,21 @@ def map_tables(net: Netlist, outputs: Iterable[int], size: int) -> Luts:
 
 def cover_circuit(circuit: Circuit, size: int) -> Luts:
     """The logic of ``circuit`` in tables of ``size`` inputs. Outputs are its results, and then what its
-    ``register_nodes`` take."""
-    sources = [circuit.net.operands[node][0] for node in register_nodes(circuit)]
-    return map_tables(circuit.net, [*circuit.results, *sources], size)
+    ``register_nodes`` take: the inverse where that is what the results need, which saves a table behind
+    the register."""
+    wanted = set(circuit.results)
+    flipped: set[int] = set()
+    sources: dict[int, int] = {}
+    for node in reversed(register_nodes(circuit)):
+        source = circuit.net.operands[node][0]
+        if 2 * node + 1 in wanted and 2 * node not in wanted:
+            flipped.add(node)
+            source ^= 1
+        sources[node] = source
+        wanted.add(source)
+    ends = [*circuit.results, *reversed(sources.values())]
+    upright = [literal ^ 1 if literal >> 1 in flipped else literal for literal in ends]
+    return map_tables(circuit.net, upright, size).reading_inverted(flipped)
 
 
 def register_nodes(circuit: Circuit) -> list[int]:

@@ -36,6 +36,8 @@ def render(
     """Files of ``program`` by name. Raises InputError for an option that is wrong or does not fit another,
     and TooLargeError for a network beyond the limits."""
     numbers = checked_numbers(pipeline, levels, depth)
+    if style == "auto":
+        style = "lut6" if tables == "6" else "gates"
     parts = stages(program)
     stage = parts.part(part) if part else None
     if stage is None:
@@ -67,6 +69,8 @@ def checked_numbers(pipeline: str, levels: str, depth: str) -> dict[str, int]:
         if pipeline != name:
             continue
         if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_NUMBER:
+            if not text:
+                raise InputError(f"pipeline {name} needs a number: give --{name} N")
             raise InputError(
                 f"{name} must be a whole number from 1 to {MAX_NUMBER:,} with pipeline {name}, "
                 f"not {text!r:.80}"

@@ -43,6 +43,11 @@ class Module:
         return Counter({kind: count for kind, count in tables.items() if count})
 
     @property
+    def depth(self) -> int:
+        """Look-up tables in a row between registers; of gates, levels from input to output."""
+        return self.luts.depth if self.luts else self.block.circuit.depth
+
+    @property
     def clocked(self) -> bool:
         """Whether it has registers."""
         return self.counts["register"] > 0

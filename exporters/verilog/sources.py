@@ -40,6 +40,11 @@ def _stages(design: Design) -> str:
 def _head(module: Module) -> str:
     stage = module.block.stage
     what = comment(stage.value) + (f" of layer {comment(stage.layer)}" if stage.layer else "")
-    cells = ", ".join(f"{count} {kind}" for kind, count in sorted(module.counts.items()))
-    clocks = f"{module.latency} clocks" if module.latency else "combinational"
-    return f"// {what}: {clocks}; {cells or 'wires alone'}"
+    cells = ", ".join(f"{count:,} x {kind}" for kind, count in sorted(module.counts.items()))
+    when = clocks(module.latency) if module.latency else "combinational"
+    return f"// {what}: {when}; {cells or 'wires alone'}"
+
+
+def clocks(count: int) -> str:
+    """So many clocks, in words."""
+    return f"{count} clock" if count == 1 else f"{count} clocks"

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -294,6 +296,41 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
     "unknown device": (lambda d: ["report", d / "tiny.gfold", "--device", "abacus"], 2, "abacus"),
     "unknown verb": (lambda d: ["fold"], 2, "No such command 'fold'"),
     "unknown option": (lambda d: ["inspect", d / "tiny.gfold", "--pretty"], 2, "No such option.*--pretty"),
+    "other suffix of outputs": (
+        lambda d: ["run", d / "tiny.gfold", "--input", d / "x.npy", "--output", d / "y.txt"],
+        2,
+        r"--output must end in \.npy or \.npz",
+    ),
+    "input as output": (
+        lambda d: ["run", d / "tiny.gfold", "--input", write(d / "x.npy", b"z"), "--output", d / "x.npy"],
+        2,
+        "--output must be another file than --input",
+    ),
+    "other suffix of a report": (
+        lambda d: ["report", d / "tiny.gfold", "-o", d / "r.pdf"],
+        2,
+        r"r\.pdf must end in \.html, \.md, \.csv, \.json or \.txt, or --format says what to write",
+    ),
+    "two formats": (
+        lambda d: ["report", d / "tiny.gfold", "--json", "--format", "csv"],
+        2,
+        "--json and --format csv are two formats; give one",
+    ),
+    "almost a device": (
+        lambda d: ["report", d / "tiny.gfold", "--device", "ice40up5"],
+        2,
+        "not 'ice40up5'; did you mean ice40up5k",
+    ),
+    "almost a verb": (
+        lambda d: ["exprot", d / "tiny.gfold"],
+        2,
+        "No such command 'exprot'; did you mean export",
+    ),
+    "model without images": (
+        lambda d: ["verify", d / "tiny.gfold", "--model", d],
+        2,
+        "--model compares on images: give --data NAME too",
+    ),
     "nothing to verify": (lambda d: ["verify", d / "tiny.gfold", "--samples", 0], 2, "nothing to verify"),
 }
 
@@ -337,6 +374,49 @@ def test_an_existing_output_survives_a_failure(program: Path, tmp_path: Path, in
     np.save(tmp_path / "x.npy", np.zeros((2, 9), np.uint8))
     assert invoke("run", program, "--input", tmp_path / "x.npy", "--output", kept)[0] == 2
     assert kept.read_bytes() == b"precious"
+
+
+def test_a_full_disk_is_named(program: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from toolchain.cli import main; main()", "inspect", program],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "gatefold: cannot read or write the output: No space left on device\n",
+    )
+
+
+def test_termination_ends_what_was_started(tmp_path: Path) -> None:
+    """SIGTERM, as of a time limit, ends programs in sessions of their own too."""
+    marker = tmp_path / "pid"
+    child = f"import os, time; open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import sys; from pathlib import Path; from toolchain.cli.main import cli, main\n"
+        "from exporters.tools import run_command\n"
+        f"cli.main = lambda *a, **k: run_command((sys.executable, '-c', {child!r}), "
+        f"Path({str(tmp_path)!r}), 'sleeping', 60)\n"
+        "main(['demo'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while not marker.exists() or not marker.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert err == "gatefold: terminated; every file left is whole, and what has --resume goes on with it\n"
+    for _ in range(100):
+        try:
+            os.kill(int(marker.read_text()), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the child is still there")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, invoke: Invoke) -> None:

@@ -114,7 +114,8 @@ def test_fpga_counts_its_own_luts_and_mentions_the_parallel_circuit():
     assert verdict.flash_used is None
     assert verdict.verdict == (
         "fits: LUT4 3,000 of 5,280 (57 %); flip-flops 100 of 5,280 (2 %); "
-        "block memory 768 B of 143.0 KB (1 %); the fully parallel circuit does not fit (9,000 LUTs)"
+        "block memory 768 B of 143.0 KB (1 %); one position at a time, its "
+        "control not counted; the fully parallel circuit does not fit (9,000 LUTs)"
     )
     artix = judge(DEVICES["artix7-35t"], SMALL)
     assert artix.lut_used == 2000
@@ -125,7 +126,8 @@ def test_fpga_that_is_too_small():
     verdict = judge(DEVICES["ice40up5k"], replace(SMALL, one_position=Logic({4: 10560, 6: 8000}, 100)))
     assert verdict.verdict == (
         "does not fit: LUT4 short by 5,280 (LUT4 10,560 of 5,280): prune weights or use fewer channels "
-        "(by a factor of 2); the fully parallel circuit does not fit (9,000 LUTs)"
+        "(by a factor of 2); one position at a time, its "
+        "control not counted; the fully parallel circuit does not fit (9,000 LUTs)"
     )
 
 
@@ -134,7 +136,8 @@ def test_area_of_a_chip_holds_the_circuit_and_flip_flops_for_the_activations():
     assert verdict.fits
     assert verdict.area_used == pytest.approx((1e4 + 8 * 768 * 5.67) * 0.798 / 0.7 * 1e-6)
     assert verdict.verdict == (
-        "fits: area 0.0511 mm2 of 1 mm2 (5 %); the fully parallel circuit does not fit (3.42 mm2)"
+        "fits: area 0.0511 mm2 of 1 mm2 (5 %); one position at a time, its "
+        "control not counted; the fully parallel circuit does not fit (3.42 mm2)"
     )
     full = judge(DEVICES["nangate45-1mm2"], replace(SMALL, arena_bytes=30000))
     assert full.verdict.startswith("does not fit: area short by 0.563 mm2 (area 1.56 mm2 of 1 mm2): prune")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
+from difflib import get_close_matches
 
 import click
 
@@ -20,7 +23,7 @@ VERBS = {
     "prune": "Prune a network round by round and measure what is left, for real and quaternion networks.",
     "explore": "Search a space of networks for the best accuracy at every cost in gates or bytes.",
     "lower": "Lower a trained run to one integer program.",
-    "export": "Write a program for another system: ONNX or C99.",
+    "export": "Write a program for another system: ONNX, C99, Verilog or a netlist.",
     "run": "Run a program on a batch of raw inputs.",
     "evaluate": "Measure a program's accuracy on a data set.",
     "verify": "Check that executors agree bit for bit.",
@@ -35,10 +38,20 @@ VERBS = {
 }
 """Verbs in the order of the main job; each is ``toolchain.cli.<verb>:command``."""
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+
+ON_DISK = "every file left is whole, and what has --resume goes on with it"
 
 COMMON = (GatefoldError, click.ClickException, click.Abort, KeyboardInterrupt)
 """What all processes that ``torchrun`` starts on a machine meet alike; the first says it for all."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a time limit or a service manager sends, to be treated as Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 class VerbGroup(click.Group):
@@ -54,6 +67,16 @@ class VerbGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"toolchain.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is asked for. Raises UsageError, with the verb that may have been meant."""
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            meant = get_close_matches(args[0], VERBS, 1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
+            raise click.UsageError(f"No such command {args[0]!r:.80}{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
@@ -78,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
     argv = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"] or ["--help"]
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = cli.main(argv, prog_name="gatefold", standalone_mode=False) or 0
         if sys.stdout:  # None where the shell has closed it
@@ -110,15 +135,19 @@ def report_failure(error: BaseException) -> int:
 
 def describe_failure(error: BaseException) -> tuple[str, int]:
     """The message and the exit code of an expected failure."""
+    message, code = str(error), 1
     match error:
         case GatefoldError():
-            return str(error), error.exit_code
+            code = error.exit_code
         case click.ClickException():
             hint = f" (see `{error.ctx.command_path} --help`)" if getattr(error, "ctx", None) else ""
-            return error.format_message() + hint, error.exit_code
+            message, code = error.format_message() + hint, error.exit_code
+        case Terminated():
+            message, code = f"terminated; {ON_DISK}", TERMINATED
         case click.Abort() | KeyboardInterrupt():
-            return "interrupted; every file left is whole, and training goes on with --resume", INTERRUPTED
+            message, code = f"interrupted; {ON_DISK}", INTERRUPTED
         case MemoryError():
-            return "out of memory; use a smaller batch or a smaller program", 1
-        case _:
-            return str(error), 1
+            message = "out of memory; use a smaller batch or a smaller program"
+        case OSError(strerror=str(why)):
+            message = f"cannot read or write {error.filename or 'the output'}: {why}"
+    return message, code

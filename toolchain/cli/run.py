@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from runtime.errors import InputError
 from runtime.serialize import load
 from toolchain.cli.common import (
     emit,
@@ -48,6 +49,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Run PROGRAM on a batch of raw inputs and write its integer outputs."""
+    if output.suffix not in (".npy", ".npz"):
+        raise InputError(f"--output must end in .npy or .npz, and {output} does not")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InputError(f"--output must be another file than --input, and both are {source}")
     session = open_tuned(load(program), executor, kernel, threads)
     inputs = read_arrays(source)
     first = inputs if not isinstance(inputs, dict) else next(iter(inputs.values()), [])

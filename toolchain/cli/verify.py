@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from exporters.netlist.graph import STYLES
-from runtime.errors import InputError, MismatchError
+from runtime.errors import InputError, MismatchError, MissingToolError
 from runtime.ir import Program
 from runtime.ops import Conv2d, Dense
 from runtime.serialize import load
@@ -168,7 +168,8 @@ def command(
 ) -> None:
     """Check that executors give the same bits as the interpreter, on random and real inputs.
 
-    Exits with code 4 on one differing bit.
+    Exits with code 4 on one differing bit, with 3 where one of --executors
+    cannot run the program here.
     """
     loaded = load(program)
     if part is not None and not proving:
@@ -184,10 +185,10 @@ def command(
 
         pixels = load_data(data, data_dir, tell_download).test_images[:images]
         sets.append({loaded.inputs[0].name: pixels})
-    if not (sets or stored) or (run and not data):
-        raise InputError(
-            "nothing to verify: give --samples above 0, --vectors or --data (and --data with --model)"
-        )
+    if run and not data:
+        raise InputError("--model compares on images: give --data NAME too")
+    if not (sets or stored):
+        raise InputError("nothing to verify: give --samples above 0, --vectors or --data")
     count = sum(len(next(iter(s.values()))) for s in [*sets, *([stored.inputs] if stored else [])])
     running = [name for name, row in rows.items() if not row.missing()]
     with progress_bar("verifying", count * len(running)) as advance:
@@ -206,7 +207,9 @@ def command(
     if proving:
         check_proofs(proved)
     if not result["ok"]:
-        raise MismatchError(failure(comparison))
+        only_skipped = comparison.strict and not any(r.mismatches for r in comparison.executors.values())
+        kind = MissingToolError if only_skipped and not comparison.ok else MismatchError
+        raise kind(failure(comparison))
 
 
 def failure(comparison: Comparison) -> str:
@@ -214,7 +217,6 @@ def failure(comparison: Comparison) -> str:
     wrong = [
         f"{n} differs on {r.mismatches} samples" for n, r in comparison.executors.items() if r.mismatches
     ]
-    missing = [
-        f"{n} {r.skipped}" for n, r in comparison.executors.items() if r.skipped and comparison.strict
-    ]
+    skipped = {n: r.skipped for n, r in comparison.executors.items() if r.skipped and comparison.strict}
+    missing = [f"{n} is skipped: {why}" for n, why in skipped.items()]
     return "; ".join([*wrong, *missing]) or "the float64 model differs from the program"

@@ -140,6 +140,8 @@ def _costs_json(cost: NodeCost | Total) -> dict[str, Any]:
         "bops": cost.bops,
         "gates": cost.circuits.parallel.to_json(),
         "gates_one_position": cost.circuits.one_position.to_json(),
+        "lut4": cost.circuits.parallel.lut4,
+        "lut4_one_position": cost.circuits.one_position.lut4,
         "lut6": cost.circuits.parallel.lut6,
         "lut6_one_position": cost.circuits.one_position.lut6,
         "weight_bytes": cost.constants.weight_bytes,

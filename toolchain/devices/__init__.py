@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from runtime.errors import InputError
 from toolchain.devices.asics import ASICS
@@ -47,7 +48,9 @@ def find(name: str) -> Device:
     for device in DEVICES.values():
         if wanted == device.name or wanted in device.aliases:
             return device
-    raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
+    meant = get_close_matches(wanted, DEVICES, 1)
+    hint = f"; did you mean {meant[0]}?" if meant else ""
+    raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r:.80}{hint}")
 
 
 PLURALS = {"mcu": "microcontrollers", "fpga": "FPGAs", "asic": "chip areas"}

@@ -118,9 +118,13 @@ def _judge_fpga(device: Device, needs: Needs) -> Verdict:
         Resource("block memory", needs.arena_bytes, device.bram_bits // 8, size, _around(needs)),
     ]
     also = whole <= device.lut and needs.parallel.registers <= device.ff
-    note = f"; the fully parallel circuit {'fits too' if also else 'does not fit'} ({number(whole)} LUTs)"
+    also_fits = "fits too" if also else "does not fit"
+    note = f"; {REUSED}; the fully parallel circuit {also_fits} ({number(whole)} LUTs)"
     return Verdict(all(r.fits for r in resources), _line(resources, note), None, needs.arena_bytes, luts)
 
+
+REUSED = "one position at a time, its control not counted"
+"""Which circuit a verdict on logic is about."""
 
 UTILIZATION = 0.7
 """Share of an area that standard cells fill; the rest is for wires, clock tree and power."""
@@ -139,7 +143,7 @@ def _judge_asic(device: Device, needs: Needs) -> Verdict:
     )
     room = Resource("area", used, device.area_mm2, square_mm, "prune weights or use fewer channels")
     also = "fits too" if whole <= device.area_mm2 else "does not fit"
-    note = f"; the fully parallel circuit {also} ({square_mm(whole)})"
+    note = f"; {REUSED}; the fully parallel circuit {also} ({square_mm(whole)})"
     verdict = Verdict(room.fits, _line([room], note), None, needs.arena_bytes, None)
     return replace(verdict, area_used=used, energy=switching_energy(device, needs.parallel.ge))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import MissingToolError
+from runtime.errors import InputError, MissingToolError
 from toolchain.bench.collection import Collection
 from toolchain.cost import Report
 from toolchain.report.comparison import CostComparison
@@ -110,7 +110,18 @@ SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}
 
 
 def format_of(output: Path | None, format_: str | None, as_json: bool) -> str:
-    """The row of ``FORMATS`` that is asked for, else that of the suffix of ``output``, else the table."""
+    """The row of ``FORMATS`` that is asked for, else that of the suffix of ``output``, else the table.
+
+    Raises InputError where two are asked for, or the suffix is of none.
+    """
+    if as_json and format_ not in (None, "json"):
+        raise InputError(f"--json and --format {format_} are two formats; give one")
     if format_ or as_json:
         return format_ or "json"
-    return SUFFIXES.get(output.suffix.lower(), "table") if output else "table"
+    if output is None or output.suffix.lower() in ("", ".txt"):
+        return "table"
+    if output.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{output} must end in {', '.join(SUFFIXES)} or .txt, or --format says what to write"
+        )
+    return SUFFIXES[output.suffix.lower()]

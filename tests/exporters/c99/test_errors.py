@@ -245,6 +245,23 @@ def test_a_place_that_is_taken(saved: Path, tmp_path: Path, capsys: pytest.Captu
     assert (out / "mine.c").is_file()
 
 
+def test_another_export_replaces_one_that_was_built(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exporters.export(program(), "c99", out, layout="zephyr")
+    exporters.export(program(), "c99", out, force=True)
+    assert not (out / "zephyr").exists()
+    assert (out / "CMakeLists.txt").is_file()
+    (out / "net.o").write_bytes(b"object")
+    (out / "obj").mkdir()
+    (out / "obj" / "deep").write_bytes(b"built")
+    exporters.export(program(), "c99", out, force=True, layout="arduino")
+    assert not (out / "net.o").exists()
+    assert not (out / "obj").exists()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes\.txt'"):
+        exporters.export(program(), "c99", out, force=True)
+
+
 def test_force_spares_what_lies_deeper(saved: Path, tmp_path: Path) -> None:
     """A folder that happens to have the names of an export is not one."""
     project = tmp_path / "project"

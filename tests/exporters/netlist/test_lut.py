@@ -7,7 +7,7 @@ import pytest
 
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.lut import Builder, Lut, Luts
-from exporters.netlist.mapping import cover_circuit
+from exporters.netlist.mapping import cover_circuit, register_nodes
 from exporters.netlist.pipeline import pipelined
 from exporters.netlist.simulate import Lanes
 from exporters.netlist.truth import column, ones
@@ -33,15 +33,32 @@ def value(table: int, columns: list[Lanes]) -> Lanes:
 
 
 def run_tables(circuit: Circuit, luts: Luts, lanes: Lanes) -> Lanes:
-    """Table by table; a net that nothing drives yet is a KeyError."""
-    values = {0: np.zeros_like(lanes[0])} | {
-        literal >> 1: row for literal, row in zip(literals_in(circuit), lanes, strict=True)
-    }
-    for lut in luts.luts:
-        assert lut.output not in values
-        values[lut.output] = value(lut.table, [values[net] for net in lut.inputs])
+    """Results, table by table and a register as a wire; a net that nothing drives is a KeyError."""
+    values = {0: np.zeros_like(lanes[0]), **dict(zip(nodes_in(circuit), lanes, strict=True))}
     assert all(literal == 1 or not literal & 1 for literal in luts.outputs)
-    return np.array([values[one >> 1] ^ np.uint64(-(one & 1) % 2**64) for one in luts.outputs], np.uint64)
+    sources = luts.outputs[len(circuit.results) :]
+    registers = dict(zip(register_nodes(circuit), sources, strict=True))
+    pending = list(luts.luts)
+    while pending or registers:
+        ready = [lut for lut in pending if all(net in values for net in lut.inputs)]
+        for lut in ready:
+            assert lut.output not in values
+            values[lut.output] = value(lut.table, [values[net] for net in lut.inputs])
+        pending = [lut for lut in pending if lut.output not in values]
+        wired = {node: one for node, one in registers.items() if one >> 1 in values}
+        values |= {node: of_literal(values, one) for node, one in wired.items()}
+        registers = {node: one for node, one in registers.items() if node not in wired}
+        assert ready or wired
+    results = luts.outputs[: len(circuit.results)]
+    return np.array([of_literal(values, one) for one in results], np.uint64)
+
+
+def nodes_in(circuit: Circuit) -> list[int]:
+    return [literal >> 1 for literal in literals_in(circuit)]
+
+
+def of_literal(values: dict[int, Lanes], literal: int) -> Lanes:
+    return values[literal >> 1] ^ np.uint64(2**64 - 1 if literal & 1 else 0)
 
 
 @pytest.mark.parametrize("size", [4, 5, 6])
@@ -66,12 +83,17 @@ def test_the_tables_of_a_layer_compute_the_same(seed: int, style: str, size: int
     assert len(set(keys)) == len(keys) == luts.count
 
 
-def test_registers_take_what_they_took() -> None:
-    circuit, latency = pipelined(layer_circuit(*random_layer(1, 12, 3)), 4)
-    assert latency > 1
-    luts = cover_circuit(circuit, 4)
-    sinks = len(luts.outputs) - len(circuit.results)
-    assert sinks == circuit.counts["register"]
+@pytest.mark.parametrize("levels", [None, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_registers_keep_what_saves_an_inverter(seed: int, levels: int | None) -> None:
+    combinational = layer_circuit(*random_layer(seed, 12, 5))
+    circuit, latency = pipelined(combinational, levels)
+    luts, lanes = cover_circuit(circuit, 4), random_lanes(circuit, 2, seed)
+    assert np.array_equal(run_tables(circuit, luts, lanes), simulated(circuit, lanes))
+    assert len(luts.outputs) - len(circuit.results) == circuit.counts["register"]
+    if levels is None:
+        assert latency == 1
+        assert luts.count == cover_circuit(combinational, 4).count
 
 
 def test_the_wanted_polarity_of_a_table_is_free_and_both_take_one_more() -> None:

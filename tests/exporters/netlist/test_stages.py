@@ -133,7 +133,7 @@ def test_the_exported_folder_holds_every_circuit(tmp_path) -> None:
     assert first["reads"] == {"in0": "image"}
     assert first["cells"] == dict(stages(program).part("bits").circuit().counts)
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        ["circuits.json", *(entry["file"] + ".aig" for entry in summary["circuits"])]
+        [".gatefold", "circuits.json", *(entry["file"] + ".aig" for entry in summary["circuits"])]
     )
     other = exporters.export(program, "netlist", tmp_path / "again", format="aiger")
     assert all((other / p.name).read_bytes() == p.read_bytes() for p in folder.iterdir())

@@ -67,6 +67,28 @@ def test_tables_pass_the_testbench_and_a_wrong_bit_of_one_does_not(options: dict
     assert re.search(r"^FAIL: [1-9]\d* of 256 samples wrong", run_bench(folder, "skip"), re.MULTILINE)
 
 
+def test_nothing_passes_where_the_vectors_are_not(tmp_path: Path) -> None:
+    folder = exported(tmp_path)
+    (folder / "skip_outputs.hex").unlink()
+    assert "FAIL: run it where the files skip_*.hex are" in run_bench(folder, "skip")
+
+
+def test_scripts_that_would_take_tables_apart_are_left_out(tmp_path: Path) -> None:
+    folder = exported(tmp_path, tables="6")
+    assert sorted(path.name for path in folder.glob("*.ys")) == ["synth_generic.ys", "synth_xilinx.ys"]
+    assert "(generic, xilinx)" in (folder / "README.md").read_text()
+
+
+def test_tables_of_six_take_groups_of_six(tmp_path: Path) -> None:
+    counts = {}
+    for style in ("auto", "lut6"):
+        folder = exporters.export(
+            skip_network(), "verilog", tmp_path / style, part="scores", tables="6", style=style
+        )
+        counts[style] = (folder / "skip_scores_stages.v").read_bytes()
+    assert counts["auto"] == counts["lut6"]
+
+
 def test_a_pipeline_that_loses_samples_fails(tmp_path: Path) -> None:
     folder = exported(tmp_path)
     top = folder / "skip.v"
@@ -93,7 +115,7 @@ def test_one_position_of_a_layer_is_a_design_of_its_own(part: str, tmp_path: Pat
 def test_the_folder_is_complete_and_says_how_to_use_it(tmp_path: Path) -> None:
     folder = exported(tmp_path, name="mine")
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("Makefile", "README.md", "gatefold_cells.v", "mine.sdc", "mine.v", "mine.xdc"),
+        *(".gatefold", "Makefile", "README.md", "gatefold_cells.v", "mine.sdc", "mine.v", "mine.xdc"),
         *("mine_inputs.hex", "mine_outputs.hex", "mine_stages.v", "mine_tb.v"),
         *("synth_ecp5.ys", "synth_generic.ys", "synth_ice40.ys", "synth_xilinx.ys"),
     ]
@@ -163,7 +185,7 @@ def test_identifiers() -> None:
 
 WRONG = {
     ("levels", "3"): "levels goes with pipeline levels, not with layers",
-    ("pipeline", "depth"): "depth must be a whole number from 1 to 1,000,000 with pipeline depth, not ''",
+    ("pipeline", "depth"): "pipeline depth needs a number: give --depth N",
     ("part", "nothing"): (
         "part must be one circuit of 'skip': stem, hidden, branch, skip, pool, scores, class; not 'nothing'"
     ),
