@@ -1,6 +1,6 @@
 """Trained networks as Verilog, simulated on their whole test set.
 
-    python -m benchmarks.verilog_test_set mnist-lut-small mnist-lut fashion-lut --data-dir DIR
+    python -m benchmarks.verilog_test_set mnist-lut-small mnist-lut fashion-lut --data-dir DIR [--tables 6]
 
 The exported pipeline, unrolled, in a real simulator, against the packed executor; exit code 1 on one
 differing image. Building the simulation of the largest takes some minutes, once.
@@ -26,13 +26,13 @@ LIMIT = 400_000
 long."""
 
 
-def simulate(name: str, data_dir: Path) -> int:
+def simulate(name: str, data_dir: Path, tables: int | None) -> int:
     """Print one line; how many images differ."""
     folder = Path(sample_models.__file__).parent / "trained" / name
     program = load(folder / "program.gfold")
     data = load_data(program.metadata["dataset"], data_dir, None)
     start = time.perf_counter()
-    session = Session(program, "verilog", exporters.executors(), limit=LIMIT)
+    session = Session(program, "verilog", exporters.executors(), limit=LIMIT, tables=tables)
     built = time.perf_counter()
     found, wanted = session.run(data.test_images), Session(program).run(data.test_images)
     run = time.perf_counter() - built
@@ -53,8 +53,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs", nargs="+")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--tables", type=int, choices=(4, 6), help="look-up tables instead of gates")
     options = parser.parse_args()
-    sys.exit(sum(simulate(name, options.data_dir) for name in options.programs) > 0)
+    sys.exit(sum(simulate(name, options.data_dir, options.tables) for name in options.programs) > 0)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,7 @@ def render(
     """Files of ``program`` by name. Raises InputError for an option that is wrong or does not fit another,
     and TooLargeError for a network beyond the limits."""
     numbers = checked_numbers(pipeline, levels, depth)
-    if style == "auto":
-        style = "lut6" if tables == "6" else "gates"
+    inputs = TABLES[tables]
     parts = stages(program)
     stage = parts.part(part) if part else None
     if stage is None:
@@ -45,9 +44,15 @@ def render(
     else:
         check_stage(stage)
     plan = whole_plan(parts) if stage is None else part_plan(stage)
+    style = style_of(inputs) if style == "auto" else style
     wiring = wire(plan, program_name(name or _default_name(program, stage)), style)
-    built = design(wiring, pipelining(wiring, pipeline, **numbers), TABLES[tables])
+    built = design(wiring, pipelining(wiring, pipeline, **numbers), inputs)
     return folder_files(built, program, stage, _samples(program, stage, built))
+
+
+def style_of(tables: int | None) -> str:
+    """The style of netlists that takes fewest tables of so many inputs, or None: gates."""
+    return "lut6" if tables == 6 else "gates"
 
 
 def _default_name(program: Program, stage: Stage | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from exporters.netlist.stages import stages
+from exporters.verilog.build import style_of
 from exporters.verilog.design import Design, design
 from exporters.verilog.limits import SIMULATED, check_simulated
 from exporters.verilog.names import program_name
@@ -22,19 +23,25 @@ MAX_CHUNK = 4096
 
 class VerilogExecutor:
     """Executor ``verilog``: registers behind every layer, or where ``pipelining`` says; samples stream
-    through with bubbles between them.
+    through with bubbles between them. ``tables``: the logic in look-up tables of so many inputs.
 
     Raises TooLargeError where all positions add up more than ``limit`` bits: making the simulation would
     take minutes.
     """
 
     def __init__(
-        self, program: Program, *, pipelining: Pipelining | None = None, limit: int = SIMULATED
+        self,
+        program: Program,
+        *,
+        pipelining: Pipelining | None = None,
+        limit: int = SIMULATED,
+        tables: int | None = None,
     ) -> None:
         parts = stages(program)
         check_simulated(parts, limit)
-        wiring = wire(whole_plan(parts), program_name(program.name), "gates")
-        self.design: Design = design(wiring, pipelining or Pipelining(clocked=True, layers=True))
+        wiring = wire(whole_plan(parts), program_name(program.name), style_of(tables))
+        where = pipelining or Pipelining(clocked=True, layers=True)
+        self.design: Design = design(wiring, where, tables)
         self._simulation = simulate(self.design)
 
     def chunk(self, budget: int) -> int:

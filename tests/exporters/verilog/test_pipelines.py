@@ -34,6 +34,15 @@ def test_every_pipeline_computes_the_program(name: str) -> None:
         assert len(np.unique(array)) > 1
 
 
+@pytest.mark.parametrize(("name", "tables"), [("layers", 4), ("3 levels", 6)])
+def test_look_up_tables_compute_the_program(name: str, tables: int) -> None:
+    inputs, wanted = expected(PROGRAM, 200)
+    executor = VerilogExecutor(PROGRAM, pipelining=PIPELINES[name], tables=tables)
+    assert executor.design.counts[f"table of {tables}"]
+    found = executor.run(inputs)
+    assert all(np.array_equal(found[value], array) for value, array in wanted.items())
+
+
 def test_a_deeper_pipeline_has_shorter_paths() -> None:
     wiring = wire(whole_plan(stages(PROGRAM)), "net", "gates")
     found = [(d, fewest_levels(wiring, d)) for d in (1, 2, 3, 5, 8)]
