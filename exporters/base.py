@@ -128,10 +128,11 @@ EXPORTERS: dict[str, ExporterRow] = {
                 "pipeline",
                 ("layers", "levels", "depth", "combinational"),
                 "layers",
-                "where registers are: behind every layer, every so many logic levels, as few as depth",
+                "where registers are: behind every layer; where more than --levels gates would be in a "
+                "row; where they leave the shortest paths within --depth clocks; nowhere",
             ),
-            Option("levels", (), "", "most logic levels between registers, with pipeline levels"),
-            Option("depth", (), "", "most clocks from input to output, with pipeline depth"),
+            Option("levels", (), "", "most gates between registers, with --pipeline levels"),
+            Option("depth", (), "", "most clocks from input to output, with --pipeline depth"),
             Option("part", (), "", "one position of one value or layer alone [default: the network]"),
             Option(
                 "style",

@@ -17,7 +17,7 @@ def exporter_options(function: click.decorators.FC) -> click.decorators.FC:
     for to, row in exporters.EXPORTERS.items():
         for option in row.options:
             named.setdefault(option.name, []).append((to, option))
-    for name, same in named.items():
+    for name, same in reversed(named.items()):
         choices = list(dict.fromkeys(choice for _, option in same for choice in option.choices))
         free = not all(option.choices for _, option in same)
         decorate = click.option(
@@ -47,6 +47,11 @@ def command(
     """Write PROGRAM for another system. The result equals the program bit for bit.
 
     onnx writes one file, the others a folder.
+
+    \b
+      gatefold export digits.gfold --to c99 --target cortex-m4 -o firmware
+      gatefold export digits.gfold --to verilog --tables 4 -o hardware
+      gatefold export digits.gfold --to verilog --part scores --pipeline levels --levels 6 -o scores
     """
     given = {name: value for name, value in options.items() if value is not None}
     path = exporters.export(load(program), to, output, force=force, **given)
