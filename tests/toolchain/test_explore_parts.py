@@ -141,7 +141,7 @@ def test_settings_hold_images_out_and_check_what_must_fit():
         with pytest.raises(InputError) as caught:
             make_settings(TINY, space, "space", maxima, fit=[])
         assert str(caught.value) == message
-    with pytest.raises(InputError, match=r"^device must be one of .*, not 'ice41'$"):
+    with pytest.raises(InputError, match=r"^device must be one of .*, not 'ice41'; did you mean ice40"):
         make_settings(TINY, space, "space", [], fit=["ice41"])
     float_ = parse_recipe(tomllib.loads(RECIPE.replace('"quantized"', '"float"')), "recipe")
     with pytest.raises(InputError, match="ends in full precision and has no program to cost"):
