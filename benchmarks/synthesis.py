@@ -51,9 +51,9 @@ from runtime.serialize import load
 from runtime.types import BIT, Interval
 from runtime.value_sets import codes_of
 from runtime.weights import Weights
-from toolchain.synthesis.assess import measure, model_of
+from toolchain.synthesis.assess import covers_of, measure, model_of
 from toolchain.synthesis.figures import Figures, deviation
-from toolchain.synthesis.map import TARGETS, smallest, synthesize
+from toolchain.synthesis.map import OF_GATES, smallest, synthesize
 from toolchain.synthesis.naive import naive_module
 from toolchain.synthesis.yosys import TIMEOUT, Yosys, find_yosys
 from toolchain.tables import Table, to_markdown
@@ -62,9 +62,6 @@ TRAINED = Path(__file__).parent.parent / "sample_models" / "trained"
 
 OPERATOR_BITS = 150
 """Most bits of a layer that is also synthesized from operators: ABC takes minutes for more."""
-
-OPERATOR_TARGETS = tuple(name for name in TARGETS if not name.endswith("_tables"))
-"""Ways to map what is not exported as tables."""
 
 BYTE, SIGNED_BYTE = Interval(0, 255), Interval(-128, 127)
 
@@ -207,14 +204,15 @@ def cases(limit: int) -> Iterator[tuple[str, Stage]]:
 def run(name: str, stage: Stage, yosys: Yosys, operators: bool) -> Row:
     """Model and synthesis of one stage, without registers."""
     gates, tables = stage.circuit("gates"), stage.circuit("lut6")
-    measured = measure(yosys, gates, tables, False, name, TIMEOUT)
+    covers = covers_of(gates, tables)
+    measured = measure(yosys, gates, tables, covers, False, name, TIMEOUT)
     sizes = None
     if operators and isinstance(stage.local.op, Dense) and summed_bits(stage) <= OPERATOR_BITS:
         with tempfile.TemporaryDirectory() as folder:
             text = naive_module(stage, gates, "top")
-            mapped = synthesize(yosys, text, OPERATOR_TARGETS, Path(folder), name)
+            mapped = synthesize(yosys, text, OF_GATES, Path(folder), name)
         sizes = {key: round(one.size, 2) for key, one in smallest(mapped).items()}
-    return Row(name, summed_bits(stage), model_of(gates, tables, 0), measured, sizes)
+    return Row(name, summed_bits(stage), model_of(gates, covers, 0), measured, sizes)
 
 
 def report(rows: list[Row]) -> str:

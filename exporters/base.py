@@ -268,10 +268,11 @@ def _write_folder(path: Path, contents: Mapping[str, bytes], force: bool, kind: 
     """Write a folder and, so that another export can replace it, what it consists of."""
     files = dict(contents)
     files[MANIFEST] = "".join(f"{place}\n" for place in sorted(contents)).encode()
-    earlier = _earlier(path) if force and path.is_dir() else set()
+    known, built = {*map(Path, files)}, set[str]()
     if force and path.is_dir():
-        _check_replaced(path, {*map(Path, files), *earlier}, kind)
-    names = {place.parts[0] for place in (*map(Path, files), *earlier)} | _built(path)
+        known, built = known | _earlier(path), _built(path)
+        _check_replaced(path, known, built, kind)
+    names = {place.parts[0] for place in known} | built
     with atomic_folder(path, force, names, kind) as folder:
         for place, content in files.items():
             file = folder / place
@@ -290,13 +291,12 @@ def _earlier(path: Path) -> set[Path]:
 
 def _built(path: Path) -> set[str]:
     """What the Makefile of an exported folder has made there."""
-    found = (entry.name for entry in path.iterdir()) if path.is_dir() else ()
-    return {name for name in found if any(fnmatch(name, pattern) for pattern in BUILT)}
+    names = (entry.name for entry in path.iterdir())
+    return {name for name in names if any(fnmatch(name, pattern) for pattern in BUILT)}
 
 
-def _check_replaced(path: Path, known: Collection[Path], kind: str) -> None:
-    """Raise InputError where a folder within ``path`` holds what no export wrote."""
-    built = _built(path)
+def _check_replaced(path: Path, known: Collection[Path], built: Collection[str], kind: str) -> None:
+    """Raise InputError where ``path`` holds what no export wrote and no Makefile of one made."""
     for found in sorted(path.rglob("*")):
         place = found.relative_to(path)
         if place.parts[0] in built or place in known:

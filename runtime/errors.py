@@ -5,6 +5,8 @@ Messages are one line: the rule first, then what broke it and where, then what t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class GatefoldError(Exception):
     """Base of all expected errors. ``exit_code`` is what the process returns."""
@@ -22,6 +24,14 @@ class FormatError(GatefoldError):
 
 class TooLargeError(GatefoldError):
     """A program is beyond what an executor or exporter can build here; others may run it."""
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown ``name``: the one that was meant, where one is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class InputError(GatefoldError):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from exporters.netlist import stages as stages_module
+from exporters.netlist.mapping import cover_circuit
 from runtime.ir import Builder
 from runtime.ops import ArgMax, Clip, MaxPool, Or, Requantize, RoundDiv, Select, ShiftRight
 from runtime.serialize import save
@@ -64,7 +65,9 @@ def test_faults_are_found_by_abc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_synthesized_verilog_is_the_circuit_and_a_fault_in_it_is_found(tmp_path: Path) -> None:
     stage, yosys = layer(12, 4), find_yosys("a test")
     circuit = stage.circuit()
-    texts = {tables: verilog(circuit, False, tables) for tables in FORMS}
+    texts = {
+        size: verilog(circuit, False, cover_circuit(circuit, size) if size else None) for size in FORMS
+    }
     assert prove_verilog(stage, circuit, texts, yosys, tmp_path).status == PROVED
     gates = texts[None]
     changed = [{None: gates.replace(".ci(", ".ci(~", 1)}, {None: swapped(gates)}]

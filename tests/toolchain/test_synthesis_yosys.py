@@ -23,14 +23,12 @@ from toolchain.cost.cells import CELLS
 from toolchain.synthesis.blif import ports, read_blif, without_cells
 from toolchain.synthesis.gates import gate_equivalents
 from toolchain.synthesis.library import COVERS, LIBRARY, liberty
-from toolchain.synthesis.map import TARGETS, area, synthesize, verilog
+from toolchain.synthesis.map import OF_GATES, area, synthesize, verilog
 from toolchain.synthesis.naive import naive_module
 from toolchain.synthesis.pnr import harness, require_nextpnr
 from toolchain.synthesis.yosys import Yosys, find_yosys
 
 needs_yosys = pytest.mark.skipif(sys.platform == "win32", reason="pyosys has no wheel for Windows")
-
-OF_GATES = tuple(name for name in TARGETS if not name.endswith("_tables"))
 
 
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +155,9 @@ def test_synthesis_keeps_the_function_and_the_model_is_near_its_size(tmp_path) -
 def test_yosys_keeps_exported_tables(tmp_path, registered: bool, size: int) -> None:
     circuit = layer_circuit(*random_layer(5, 16, 6), "lut6" if size == 6 else "gates")
     target = f"lut{size}_tables"
-    text = verilog(circuit, registered, size)
-    mapped = synthesize(find_yosys("a test"), text, (target,), tmp_path, "testing")[target]
     luts = cover_circuit(circuit, size)
+    text = verilog(circuit, registered, luts)
+    mapped = synthesize(find_yosys("a test"), text, (target,), tmp_path, "testing")[target]
     assert 0.95 * luts.count <= area(mapped).size <= luts.count
     assert mapped.registers == (sum(one > 1 for one in circuit.results) if registered else 0)
     if not registered:

@@ -9,11 +9,10 @@ import signal
 import sys
 import threading
 import traceback
-from difflib import get_close_matches
 
 import click
 
-from runtime.errors import GatefoldError
+from runtime.errors import GatefoldError, meant
 from runtime.version import VERSION
 
 VERBS = {
@@ -73,9 +72,7 @@ class VerbGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb that is asked for. Raises UsageError, with the verb that may have been meant."""
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            meant = get_close_matches(args[0], VERBS, 1)
-            hint = f"; did you mean {meant[0]}?" if meant else ""
-            raise click.UsageError(f"No such command {args[0]!r:.80}{hint}", ctx)
+            raise click.UsageError(f"No such command {args[0]!r:.80}{meant(args[0], VERBS)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 
-from runtime.errors import InputError
+from runtime.errors import InputError, meant
 from toolchain.devices.asics import ASICS
 from toolchain.devices.device import Device
 from toolchain.devices.energy import Energy, running_energy
@@ -48,8 +47,7 @@ def find(name: str) -> Device:
     for device in DEVICES.values():
         if wanted == device.name or wanted in device.aliases:
             return device
-    meant = get_close_matches(wanted, DEVICES, 1)
-    hint = f"; did you mean {meant[0]}?" if meant else ""
+    hint = meant(wanted, DEVICES)
     raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r:.80}{hint}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.limits import check_stage, summed_bits
+from exporters.netlist.mapping import cover_circuit
 from exporters.netlist.stages import Stage
 from runtime.errors import GatefoldError, TooLargeError
 from toolchain.proof.elements import Hints, hints, is_polynomial, unproved
@@ -102,7 +103,8 @@ def _row(stage: Stage, yosys: Yosys, style: str, limit: int, timeout: float) -> 
         if bits > limit:
             why = f"it adds up {bits:,} bits, more than {limit:,}"
             return Row(*names, program, Outcome(OPEN, why))
-        texts = {tables: verilog(circuit, False, tables) for tables in FORMS}
+        covers = {tables: cover_circuit(circuit, tables) if tables else None for tables in FORMS}
+        texts = {tables: verilog(circuit, False, luts) for tables, luts in covers.items()}
         return Row(
             *names, program, _timed(lambda: prove_verilog(stage, circuit, texts, yosys, work, timeout))
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.limits import check_stage, summed_bits
-from exporters.netlist.mapping import map_tables
+from exporters.netlist.lut import Luts
+from exporters.netlist.mapping import cover_circuit
 from exporters.netlist.stages import Stage, stages
 from runtime.errors import GatefoldError, TooLargeError
 from runtime.ir import Program
@@ -29,26 +30,37 @@ LIMIT = 25_000
 Progress = Callable[[str], None]
 
 
-def model_of(gates: Circuit, tables: Circuit, registers: int) -> Figures:
-    """What the circuits in the styles ``gates`` and ``lut6`` take, without any tool."""
-    four, six = map_tables(gates.net, gates.results, 4), map_tables(tables.net, tables.results, 6)
+def covers_of(gates: Circuit, tables: Circuit) -> dict[int, Luts]:
+    """The circuits in the styles ``gates`` and ``lut6``, in look-up tables of 4 and of 6 inputs."""
+    return {4: cover_circuit(gates, 4), 6: cover_circuit(tables, 6)}
+
+
+def model_of(gates: Circuit, covers: Mapping[int, Luts], registers: int) -> Figures:
+    """What a circuit and its ``covers_of`` take, without any tool."""
+    four, six = covers[4], covers[6]
     ge = gate_equivalents(gates) + CELLS["register"].ge * registers
     return Figures(round(ge, 2), four.count, six.count, registers, 0, gates.depth, four.depth, six.depth)
 
 
 def measure(
-    yosys: Yosys, gates: Circuit, tables: Circuit, registers: bool, what: str, timeout: float
+    yosys: Yosys,
+    gates: Circuit,
+    tables: Circuit,
+    covers: Mapping[int, Luts],
+    registers: bool,
+    what: str,
+    timeout: float,
 ) -> Figures:
     """The same by Yosys; of its ways to map to gates and to tables the one that takes fewest."""
     mapped: dict[str, Mapped] = {}
-    for circuit, size, targets in (
+    for circuit, luts, targets in (
         (gates, None, ("ge", "ge_area", "lut4", "lut4_area")),
         (tables, None, ("lut6", "lut6_area")),
-        (gates, 4, ("lut4_tables",)),
-        (tables, 6, ("lut6_tables",)),
+        (gates, covers[4], ("lut4_tables",)),
+        (tables, covers[6], ("lut6_tables",)),
     ):
         with tempfile.TemporaryDirectory() as folder:
-            text = verilog(circuit, registers, size)
+            text = verilog(circuit, registers, luts)
             mapped |= synthesize(yosys, text, targets, Path(folder), what, timeout)
     found = smallest(mapped)
     ff = found["ge"].registers
@@ -108,10 +120,12 @@ def _row(
     if progress:
         progress(f"synthesizing {stage.value}: {stage.local.op.name}, {bits:,} bits")
     gates, tables = stage.circuit("gates"), stage.circuit("lut6")
-    model = model_of(gates, tables, registers)
+    covers = covers_of(gates, tables)
+    model = model_of(gates, covers, registers)
     start = time.perf_counter()
     try:
-        measured = measure(yosys, gates, tables, registers > 0, f"synthesizing {stage.value}", timeout)
+        what = f"synthesizing {stage.value}"
+        measured = measure(yosys, gates, tables, covers, registers > 0, what, timeout)
         placed = _placed(place, gates, stage.value) if place else None
     except GatefoldError as error:
         return StageSynthesis(*names, model, None, str(error), time.perf_counter() - start)

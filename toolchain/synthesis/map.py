@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.netlist.circuit import Circuit
-from exporters.netlist.mapping import cover_circuit
+from exporters.netlist.lut import Luts
 from exporters.verilog.module import module_text
 from toolchain.synthesis.blif import LUT, Mapped, read_blif
 from toolchain.synthesis.library import LIBRARY, liberty
@@ -29,6 +29,9 @@ TARGETS = {
 """What a circuit is mapped to, and the command that does it. Yosys's own scripts look for short paths
 first; ``_area``: for the smallest circuit, the gates as they stand. ``mfs3`` without bounds takes minutes
 for a divider. ``_tables``: the exported tables, of which Yosys drops and merges what it can."""
+
+OF_GATES = tuple(name for name in TARGETS if not name.endswith("_tables"))
+"""Ways to map what is not exported as tables."""
 
 GATES, TABLES = " -D GATEFOLD_GATES", " -icells -D GATEFOLD_LUT"
 READ = {"ge_area": GATES, "lut4_tables": TABLES, "lut6_tables": TABLES}
@@ -63,10 +66,9 @@ def smallest(mapped: Mapping[str, Mapped]) -> dict[str, Area]:
     return found
 
 
-def verilog(circuit: Circuit, registered: bool, tables: int | None = None) -> str:
+def verilog(circuit: Circuit, registered: bool, luts: Luts | None = None) -> str:
     """``circuit`` as module ``top`` in one text with the cells; ``registered``: its outputs in
-    flip-flops; ``tables``: as look-up tables of so many inputs."""
-    luts = cover_circuit(circuit, tables) if tables else None
+    flip-flops; ``luts``: its logic as look-up tables."""
     text = CELLS_V.read_text(encoding="utf-8")
     text += module_text(circuit, "logic" if registered else TOP, luts)
     return text + _registers(circuit) if registered else text
