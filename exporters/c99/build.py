@@ -258,6 +258,7 @@ def _weights_header(prefix: str, target: Target, sizes: Mapping[str, int], const
         "WORD_BITS": target.word,
         "BLOCK": target.block,
         "POSITIONS": target.positions,
+        "INDEX_BITS": target.index,
         "LIMIT_BITS": 8 * sizes["gf_limit"],
         "SUM_BITS": 8 * sizes["gf_sum"],
         "MAX_CODES": MAX_CODES,

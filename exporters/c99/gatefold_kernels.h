@@ -6,6 +6,7 @@
    GF_LANE_BITS   bits that one operation on lanes treats at once: a vector where the compiler has them
    GF_WORD_BITS   8, 32 or 64: the integer that the channels of one position are packed in
    GF_BLOCK       outputs whose popcounts are taken side by side: 1, or more where the compiler vectorizes them
+   GF_INDEX_BITS  4 or 6: bits that are an index into a table of sums, which a shuffle looks up
 
    Three forms of a value of shape (channels, rows, columns), b bits an element:
    integers  [channel][row][column], the smallest integer type
@@ -49,6 +50,13 @@ typedef uint8_t gf_word;
 #define GF_FLASH const __attribute__((address_space(1)))
 #else
 #define GF_FLASH const
+#endif
+
+/* Tables that vectors load whole: none lies across two lines of the cache. Results do not depend on it. */
+#if defined(__GNUC__)
+#define GF_LINE __attribute__((aligned(64)))
+#else
+#define GF_LINE
 #endif
 
 /* One copy of a kernel for all layers: what it costs shows as its own symbol, and its frame counts once. */
@@ -997,7 +1005,7 @@ GF_INLINE void gf_put_lanes(gf_unit *row, size_t lane, unsigned count, uint32_t 
     }
 }
 
-/* Codes of one row of positions, from `lane` on, into the planes of one channel. */
+/* Codes of some positions, from `lane` on, into the planes of one channel. */
 GF_KERNEL void gf_lanes_row(const uint8_t *codes, gf_unit *out, unsigned planes, size_t units, size_t lane,
                             unsigned count)
 {
@@ -1126,8 +1134,8 @@ GF_KERNEL void gf_lanes_total(const gf_unit *in, int32_t *sums, unsigned channel
 }
 
 /* Looked-up layer: lanes are bytes, one a position. The bits of one or several channels at a position are an index of
-   four bits into sixteen sums, one table for each combination of their weights; a shuffle looks up a vector of them.
-   Tables start at their least sum, so that what adds up in bytes is never negative. */
+   GF_INDEX_BITS bits into a table of sums, one for each combination of their weights; a shuffle looks up a vector of
+   them. Tables start at their least sum, so that what adds up in bytes is never negative. */
 
 typedef struct {
     uint16_t outputs, taps;
@@ -1143,22 +1151,43 @@ typedef struct {
     uint16_t levels, codes, pool;
     int16_t GF_FLASH *across;    /* [move]: columns that it reads to the right */
     uint16_t GF_FLASH *tap;      /* [tap]: where the table has its first row */
-    uint8_t GF_FLASH *weights;   /* [chunk][four outputs][tap][group][output]: places of tables, in eights */
+    uint8_t GF_FLASH *weights;   /* [chunk][block][tap][group][output of the block]: places of tables */
     uint8_t GF_FLASH *tables;    /* [combination of weights][index] */
     int16_t GF_FLASH *limits;    /* [output][level] sums to be reached */
     uint8_t GF_FLASH *falling;   /* [output]: 1 where a limit is one that must not be reached */
 } gf_nibbles_layer;
 
-/* Outputs side by side, and bytes of one pass. */
+/* Outputs of a block, side by side, and bytes by which places of tables count. */
+#if GF_INDEX_BITS == 6
+#define GF_NIBBLE_OUTPUTS 8
+#define GF_EACH_OUTPUT(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#define GF_NIBBLE_PLACE 64u
+#else
 #define GF_NIBBLE_OUTPUTS 4
-#if GF_VECTOR_BITS == 256 && defined(__AVX2__)
+#define GF_EACH_OUTPUT(DO) DO(0) DO(1) DO(2) DO(3)
+#define GF_NIBBLE_PLACE 8u
+#endif
+
+/* GF_OCTETS: bytes that are looked up at once. Compilers would load an index again for every output, were its unused
+   bits not cleared: instructions that leave them be have no such operand. */
+#if GF_INDEX_BITS == 6
+#if GF_VECTOR_BITS >= 256 && defined(__AVX512VBMI__)
+#include <immintrin.h>
+#define GF_OCTETS 64
+#define GF_INDEX(at) (*(const gf_octets_at *)(at))
+#define GF_LOOK_UP(table, index) ((gf_octets)_mm512_permutexvar_epi8((__m512i)(index), (__m512i)(table)))
+#define GF_TABLE(at) (*(const gf_octets_at *)(at))
+#endif
+#elif GF_VECTOR_BITS == 256 && defined(__AVX2__)
 #include <immintrin.h>
 #define GF_OCTETS 32
+#define GF_INDEX(at) (*(const gf_octets_at *)(at) & 15)
 #define GF_LOOK_UP(table, index) ((gf_octets)_mm256_shuffle_epi8((__m256i)(table), (__m256i)(index)))
 #define GF_TABLE(at) ((gf_octets)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(at))))
 #elif GF_VECTOR_BITS >= 128 && defined(__SSSE3__)
 #include <tmmintrin.h>
 #define GF_OCTETS 16
+#define GF_INDEX(at) (*(const gf_octets_at *)(at) & 15)
 #define GF_LOOK_UP(table, index) ((gf_octets)_mm_shuffle_epi8((__m128i)(table), (__m128i)(index)))
 #define GF_TABLE(at) ((gf_octets)_mm_loadu_si128((const __m128i *)(const void *)(at)))
 #endif
@@ -1169,47 +1198,59 @@ typedef uint8_t gf_octets_at __attribute__((vector_size(GF_OCTETS), aligned(1), 
 typedef uint16_t gf_pairs __attribute__((vector_size(GF_OCTETS)));
 typedef uint32_t gf_quads __attribute__((vector_size(GF_OCTETS)));
 typedef int16_t gf_sums __attribute__((vector_size(GF_OCTETS)));
-typedef int16_t gf_sums_at __attribute__((vector_size(GF_OCTETS), aligned(2), may_alias));
+typedef uint16_t gf_pairs_at __attribute__((vector_size(GF_OCTETS), aligned(2), may_alias));
 
-/* Adds bytes to the sums of their positions: those of even ones, then those of odd ones. */
+/* Adds bytes to the sums of their positions: to those of even ones, which so far hold 256 times the next one too, and
+   then to those of odd ones. */
 GF_INLINE void gf_spill(int16_t *sums, gf_octets bytes)
 {
-    *(gf_sums_at *)sums += (gf_sums)((gf_pairs)bytes & 255);
-    *(gf_sums_at *)(sums + GF_OCTETS / 2) += (gf_sums)((gf_pairs)bytes >> 8);
+    *(gf_pairs_at *)sums += (gf_pairs)bytes;
+    *(gf_pairs_at *)(sums + GF_OCTETS / 2) += (gf_pairs)bytes >> 8;
 }
 
-/* Adds `groups` looked-up rows to the sums of four outputs, `size` apart, at two vectors of positions. */
+/* Adds `groups` looked-up rows to the sums of a block of outputs, `size` apart, at one or two vectors of positions.
+   What has a name stays in a register at every level of optimization; elements of an array need not. */
+GF_INLINE void gf_look_up_vectors(const unsigned vectors, const uint8_t *rows, size_t row, const uint8_t *weights,
+                                  const uint8_t *tables, unsigned groups, int16_t *sums, size_t size)
+{
+#define GF_START(o) gf_octets left##o = {0}, right##o = {0};
+#define GF_ADD(o)                                                                                          \
+    table = GF_TABLE(tables + (size_t)GF_NIBBLE_PLACE * weights[o]);                                       \
+    left##o += GF_LOOK_UP(table, left);                                                                    \
+    if (vectors > 1)                                                                                       \
+        right##o += GF_LOOK_UP(table, right);
+#define GF_END(o)                                                                                          \
+    gf_spill(sums + (o) * size, left##o);                                                                  \
+    if (vectors > 1)                                                                                       \
+        gf_spill(sums + (o) * size + GF_OCTETS, right##o);
+    GF_EACH_OUTPUT(GF_START)
+    for (; groups--; rows += row, weights += GF_NIBBLE_OUTPUTS) {
+        const gf_octets left = GF_INDEX(rows);
+        gf_octets right = left, table;
+        if (vectors > 1)
+            right = GF_INDEX(rows + GF_OCTETS);
+        GF_EACH_OUTPUT(GF_ADD)
+    }
+    GF_EACH_OUTPUT(GF_END)
+#undef GF_START
+#undef GF_ADD
+#undef GF_END
+}
+
 GF_KERNEL void gf_look_up(const uint8_t *rows, size_t row, const uint8_t *weights, const uint8_t *tables,
                           unsigned groups, int16_t *sums, size_t size)
 {
-    gf_octets a0 = {0}, a1 = {0}, b0 = {0}, b1 = {0}, c0 = {0}, c1 = {0}, d0 = {0}, d1 = {0};
-    for (; groups--; rows += row, weights += GF_NIBBLE_OUTPUTS) {
-        /* compilers would else load them again for every output */
-        const gf_octets left = *(const gf_octets_at *)rows & 15;
-        const gf_octets right = *(const gf_octets_at *)(rows + GF_OCTETS) & 15;
-        gf_octets table = GF_TABLE(tables + (size_t)8 * weights[0]);
-        a0 += GF_LOOK_UP(table, left);
-        a1 += GF_LOOK_UP(table, right);
-        table = GF_TABLE(tables + (size_t)8 * weights[1]);
-        b0 += GF_LOOK_UP(table, left);
-        b1 += GF_LOOK_UP(table, right);
-        table = GF_TABLE(tables + (size_t)8 * weights[2]);
-        c0 += GF_LOOK_UP(table, left);
-        c1 += GF_LOOK_UP(table, right);
-        table = GF_TABLE(tables + (size_t)8 * weights[3]);
-        d0 += GF_LOOK_UP(table, left);
-        d1 += GF_LOOK_UP(table, right);
-    }
-    gf_spill(sums, a0);
-    gf_spill(sums + GF_OCTETS, a1);
-    gf_spill(sums + size, b0);
-    gf_spill(sums + size + GF_OCTETS, b1);
-    gf_spill(sums + 2 * size, c0);
-    gf_spill(sums + 2 * size + GF_OCTETS, c1);
-    gf_spill(sums + 3 * size, d0);
-    gf_spill(sums + 3 * size + GF_OCTETS, d1);
+    gf_look_up_vectors(2, rows, row, weights, tables, groups, sums, size);
 }
-
+#if GF_OCTETS == 64
+/* The same at one vector: on maps of 8x8, all positions there are. */
+GF_KERNEL void gf_look_up_last(const uint8_t *rows, size_t row, const uint8_t *weights, const uint8_t *tables,
+                               unsigned groups, int16_t *sums, size_t size)
+{
+    gf_look_up_vectors(1, rows, row, weights, tables, groups, sums, size);
+}
+#define GF_SPREAD GF_UNPACK_MANY(in + lane / GF_UNIT_BITS, out, x, count)
+#else
 /* Indices of a vector of positions: the byte of a position's bit is looked up, and the bit compared. */
 GF_INLINE gf_octets gf_spread(const gf_unit *planes, size_t units, unsigned members)
 {
@@ -1229,13 +1270,15 @@ GF_INLINE gf_octets gf_spread(const gf_unit *planes, size_t units, unsigned memb
 }
 #define GF_SPREAD                                                                                          \
     for (; x + GF_OCTETS <= count; x += GF_OCTETS)                                                         \
-        *(gf_octets_at *)(out + x) = gf_spread(planes + (lane + x) / GF_UNIT_BITS, units, members);
+        *(gf_octets_at *)(out + x) = gf_spread(in + (lane + x) / GF_UNIT_BITS, units, planes);
+#endif
 
 /* Codes of one vector of positions. */
 GF_INLINE void gf_nibble_codes(const int16_t *sums, int16_t GF_FLASH *limits, unsigned levels, int16_t falling,
                                uint8_t *codes)
 {
-    const gf_sums even = *(const gf_sums_at *)sums, odd = *(const gf_sums_at *)(sums + GF_OCTETS / 2);
+    const gf_pairs both = *(const gf_pairs_at *)sums, second = *(const gf_pairs_at *)(sums + GF_OCTETS / 2);
+    const gf_sums even = (gf_sums)(both - (second << 8)), odd = (gf_sums)second;
     const gf_sums none = {0}, inverted = none - falling;
     gf_sums low = none, high = none;
     for (unsigned k = 0; k < levels; k++) {
@@ -1254,9 +1297,9 @@ GF_KERNEL void gf_look_up(const uint8_t *rows, size_t row, uint8_t GF_FLASH *wei
 {
     for (; groups--; rows += row)
         for (unsigned o = 0; o < GF_NIBBLE_OUTPUTS; o++) {
-            uint8_t GF_FLASH *table = tables + 8u * *weights++;
+            uint8_t GF_FLASH *table = tables + (size_t)GF_NIBBLE_PLACE * *weights++;
             for (unsigned i = 0; i < 2 * GF_OCTETS; i++)
-                sums[o * size + i] = (int16_t)(sums[o * size + i] + table[rows[i] & 15]);
+                sums[o * size + i] = (int16_t)(sums[o * size + i] + table[rows[i] & ((1u << GF_INDEX_BITS) - 1)]);
         }
 }
 
@@ -1272,18 +1315,17 @@ GF_INLINE void gf_nibble_codes(const int16_t *sums, int16_t GF_FLASH *limits, un
 }
 #endif
 
-/* Indices of one group at `count` positions from `lane` on, both multiples of 8: bit r is that of plane r. */
-GF_INLINE void gf_indices(const gf_unit *planes, size_t units, unsigned members, size_t lane, unsigned count,
-                          uint8_t *out)
+/* Indices of one group at `count` positions from `lane` on, both multiples of 8: bit p is that of plane p. */
+GF_INLINE void gf_indices(const gf_unit *in, size_t units, unsigned planes, size_t lane, unsigned count, uint8_t *out)
 {
     unsigned x = 0;
     GF_SPREAD
     for (; x < count; x += 8) {
         for (unsigned i = 0; i < 8; i++)
             out[x + i] = 0;
-        for (unsigned r = 0; r < members; r++) {
-            const gf_unit unit = planes[r * units + (lane + x) / GF_UNIT_BITS];
-            gf_join_eight(out + x, (unsigned)(unit >> ((lane + x) % GF_UNIT_BITS)) & 255u, r);
+        for (unsigned p = 0; p < planes; p++) {
+            const gf_unit unit = in[p * units + (lane + x) / GF_UNIT_BITS];
+            gf_join_eight(out + x, (unsigned)(unit >> ((lane + x) % GF_UNIT_BITS)) & 255u, p);
         }
     }
 }
@@ -1311,24 +1353,24 @@ GF_KERNEL void gf_nibble_rows(gf_nibbles_layer GF_FLASH *layer, const gf_unit *i
             uint8_t *const out = rows + (size_t)m * layer->chunk * row;
             for (unsigned i = 0; i < row; i++)
                 out[i] = plain[(long)i + across];
-            for (unsigned at = 0; at < row; at += columns) {
-                for (long x = 0; x < -across; x++)
-                    out[at + (size_t)x] = 0;
-                for (long x = columns - across; x < (long)columns; x++)
-                    out[at + (size_t)x] = 0;
-            }
+            /* columns beside the image */
+            for (long x = across < 0 ? 0 : columns - across; x < (across < 0 ? -across : (long)columns); x++)
+                for (size_t at = (size_t)x; at < row; at += columns)
+                    out[at] = 0;
         }
     }
 }
 
-/* The largest code of each 2x2 window of two rows, to the front of the first. */
-GF_INLINE void gf_pool_codes(uint8_t *codes, unsigned columns)
+/* The largest code of each 2x2 window of two rows, to the front of the first and then to `out`, which is not behind. */
+GF_INLINE void gf_pool_codes(uint8_t *codes, unsigned columns, uint8_t *out)
 {
     for (unsigned x = 0; x < columns / 2; x++) {
         const uint8_t *one = codes + 2 * x, *two = one + columns;
         const uint8_t above = one[0] > one[1] ? one[0] : one[1], below = two[0] > two[1] ? two[0] : two[1];
         codes[x] = above > below ? above : below;
     }
+    for (unsigned x = 0; x < columns / 2; x++)
+        out[x] = codes[x];
 }
 
 /* Codes of one output in the tile from row `y` on, into the planes of its channel. */
@@ -1336,24 +1378,18 @@ GF_KERNEL void gf_nibble_output(gf_nibbles_layer GF_FLASH *layer, unsigned outpu
                                 unsigned y, uint8_t *codes, gf_unit *out)
 {
     const unsigned columns = layer->columns, left = layer->out_rows - y, pool = layer->pool;
-    const unsigned rows = left < layer->tile ? left : layer->tile;
-    const unsigned wide = pool ? columns / 2 : columns, high = pool ? layer->out_rows / 2u : layer->out_rows;
-    const size_t units = ((size_t)wide * high + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    const unsigned rows = left < layer->tile ? left : layer->tile, side = pool ? 2 : 1, wide = columns / side;
+    const size_t units = ((size_t)wide * (layer->out_rows / side) + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
     for (size_t at = 0; at < size; at += GF_OCTETS)
         gf_nibble_codes(sums + at, layer->limits + (size_t)output * layer->levels, layer->levels,
                         layer->falling[output], codes + at);
-    out += (size_t)output * layer->codes * units;
-    if (!pool) {
-        gf_lanes_row(codes, out, layer->codes, units, (size_t)y * columns, rows * columns);
-        return;
-    }
-    for (unsigned r = 0; r + 1 < rows; r += 2) {
-        gf_pool_codes(codes + (size_t)r * columns, columns);
-        gf_lanes_row(codes + (size_t)r * columns, out, layer->codes, units, (size_t)((y + r) / 2) * wide, wide);
-    }
+    for (unsigned r = 0; pool && r + 1 < rows; r += 2)
+        gf_pool_codes(codes + (size_t)r * columns, columns, codes + (size_t)(r / 2) * wide);
+    gf_lanes_row(codes, out + (size_t)output * layer->codes * units, layer->codes, units, (size_t)(y / side) * wide,
+                 rows / side * wide);
 }
 
-/* Adds what one table of rows, of `groups` groups, holds to the sums of four outputs; returns the end of their
+/* Adds what one table of rows, of `groups` groups, holds to the sums of a block of outputs; returns the end of their
    weights. */
 GF_INLINE uint8_t GF_FLASH *gf_nibble_block(gf_nibbles_layer GF_FLASH *layer, const uint8_t *rows, unsigned groups,
                                             uint8_t GF_FLASH *weights, int16_t *sums, size_t size)
@@ -1362,34 +1398,42 @@ GF_INLINE uint8_t GF_FLASH *gf_nibble_block(gf_nibbles_layer GF_FLASH *layer, co
     for (unsigned t = 0; t < layer->taps; t++)
         for (unsigned g = 0; g < groups; g += run) {
             const unsigned some = groups - g < run ? groups - g : run;
-            for (size_t at = 0; at < size; at += 2 * GF_OCTETS)
-                gf_look_up(rows + layer->tap[t] + (size_t)g * layer->row + at, layer->row, weights, layer->tables, some,
-                           sums + at, size);
+            const size_t tap = layer->tap[t] + (size_t)g * layer->row;
+            size_t at = 0;
+            for (; at + 2 * GF_OCTETS <= size; at += 2 * GF_OCTETS)
+                gf_look_up(rows + tap + at, layer->row, weights, layer->tables, some, sums + at, size);
+#if GF_OCTETS == 64
+            if (at < size)
+                gf_look_up_last(rows + tap + at, layer->row, weights, layer->tables, some, sums + at, size);
+#endif
             weights += some * GF_NIBBLE_OUTPUTS;
         }
     return weights;
 }
 
 /* A layer with thresholds: from lanes to lanes. `rows`, `plain`, `sums`, `codes`: scratch, `sums` for all outputs where
-   one table does not hold all groups, else for four. `size`: positions of a tile in whole passes; what passes read
-   behind a row is not kept. */
+   one table does not hold all groups, else for a block. `size`: positions of a tile in whole vectors, pairs of them
+   but for indices of six bits; what is read behind a row is not kept. */
 GF_KERNEL void gf_nibbles_run(gf_nibbles_layer GF_FLASH *layer, const gf_unit *in, gf_unit *out, uint8_t *rows,
                               uint8_t *plain, int16_t *sums, uint8_t *codes, size_t size)
 {
     const unsigned outputs = layer->outputs, chunk = layer->chunk;
     const size_t held = chunk < layer->groups ? size : 0;
+#if GF_INDEX_BITS == 6
+    sums += (0u - (uintptr_t)sums) % 64 / 2; /* no vector of them across two lines of the cache */
+#endif
     for (unsigned y = 0; y < layer->out_rows; y += layer->tile) {
         uint8_t GF_FLASH *weights = layer->weights;
         for (unsigned first = 0; first < layer->groups; first += chunk) {
             const unsigned groups = layer->groups - first < chunk ? layer->groups - first : chunk;
             gf_nibble_rows(layer, in, first, groups, y, plain, rows);
             for (unsigned o = 0; o < outputs; o += GF_NIBBLE_OUTPUTS) {
-                int16_t *const four = sums + o * held;
+                int16_t *const block = sums + o * held;
                 for (size_t i = 0; !first && i < GF_NIBBLE_OUTPUTS * size; i++)
-                    four[i] = 0;
-                weights = gf_nibble_block(layer, rows, groups, weights, four, size);
+                    block[i] = 0;
+                weights = gf_nibble_block(layer, rows, groups, weights, block, size);
                 for (unsigned i = 0; first + groups == layer->groups && i < GF_NIBBLE_OUTPUTS && o + i < outputs; i++)
-                    gf_nibble_output(layer, o + i, four + i * size, size, y, codes, out);
+                    gf_nibble_output(layer, o + i, block + i * size, size, y, codes, out);
             }
         }
     }

@@ -21,8 +21,9 @@ LEVELS = {
 }
 """Levels of x86-64 in rising order: the flags in ``/proc/cpuinfo`` that each adds (psABI, 3.1.1)."""
 
-POPCOUNTS = "avx512_vpopcntdq"
-"""The flag of vector popcounts, which the highest target takes for granted and its level does not."""
+POPCOUNTS, LOOK_UPS = ("avx512_vpopcntdq", "avx512vpopcntdq"), ("avx512vbmi", "avx512vbmi")
+"""Popcounts of vectors and shuffles of their bytes, which the highest target takes for granted and its
+level does not: the flag in ``/proc/cpuinfo``, and the compilers' name."""
 
 UNKNOWN = "x86-64-v2"
 """Level of x86-64 where the system does not say: what NumPy's own builds and today's systems need."""
@@ -72,7 +73,7 @@ def runnable(machine: str, flags: Iterable[str] | None) -> dict[str, Target]:
         names = list(LEVELS)[: 1 + list(LEVELS).index(UNKNOWN)] if flags is None else _levels(set(flags))
     rows = {name: _native(TARGETS[name]) for name in names}
     if "x86-64-v4" in rows:
-        rows["x86-64-v4"] = _with_popcounts(rows["x86-64-v4"], POPCOUNTS in set(flags or ()))
+        rows["x86-64-v4"] = _beyond_level(rows["x86-64-v4"], set(flags or ()))
     return {PORTABLE.name: PORTABLE, **rows}
 
 
@@ -90,18 +91,24 @@ def _levels(flags: set[str]) -> list[str]:
     return found
 
 
-def _with_popcounts(target: Target, there: bool) -> Target:
-    """The highest level with the instructions of vector popcounts, or planned for doing without."""
-    if there:
-        triple, cpu = target.zig
-        return replace(target, zig=(triple, f"{cpu}+avx512vpopcntdq"))
-    lower = TARGETS["x86-64-v3"]
+def _beyond_level(target: Target, flags: set[str]) -> Target:
+    """The highest target with those of its instructions that ``flags`` name, planned without the others."""
+    costs, block, positions = target.costs, target.block, target.positions
+    if POPCOUNTS[0] not in flags:
+        lower = TARGETS["x86-64-v3"]
+        costs, block, positions = replace(costs, word=lower.costs.word), lower.block, lower.positions
+    if LOOK_UPS[0] not in flags:
+        costs = replace(costs, look=0)
+    there = [name for flag, name in (POPCOUNTS, LOOK_UPS) if flag in flags]
+    missing = {f"-m{name}" for flag, name in (POPCOUNTS, LOOK_UPS) if flag not in flags}
+    triple, cpu = target.zig
     return replace(
         target,
-        gcc=tuple(flag for flag in target.gcc if flag != "-mavx512vpopcntdq"),
-        costs=replace(target.costs, word=lower.costs.word),
-        block=lower.block,
-        positions=lower.positions,
+        costs=costs,
+        block=block,
+        positions=positions,
+        gcc=tuple(flag for flag in target.gcc if flag not in missing),
+        zig=(triple, "+".join((cpu, *there))),
     )
 
 

@@ -1,7 +1,8 @@
 """The look-up kernel: lanes are bytes of positions, four bits of channels an index into sixteen sums.
 
-A group of channels has at most four bits at a position. Each combination of its weights has a table of
-sixteen sums, which a shuffle looks up for a vector of positions: docs/c99.md.
+A group of channels has at most four bits at a position, or six where a shuffle takes as many. Each
+combination of its weights has a table of sums, which a shuffle looks up for a vector of positions:
+docs/c99.md.
 """
 
 from __future__ import annotations
@@ -12,41 +13,71 @@ from itertools import product
 import numpy as np
 
 from exporters.c99.forms import Form, per
-from exporters.c99.kernels import Candidate, Site, descriptor, falling_array, fits_fields
+from exporters.c99.kernels import FIELD_LIMIT, Candidate, Site, descriptor, falling_array, fits_fields
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
 from runtime.types import IntArray
 from runtime.value_sets import max_code
 
-INDEX_BITS = 4
-"""Bits of an index: a table has as many entries as a shuffle has bytes."""
-
-MOST_TABLES = 128
-"""Tables whose places, in eights, fit a byte."""
-
-BLOCK = 4
-"""Outputs side by side, ``GF_NIBBLE_OUTPUTS``."""
-
-TABLES = 1.5
-"""Table that is worth its memory, as a multiple of that of ``lanes``: its rows are read more often."""
-
 SPILL = 3.0
 """Look-ups that take as long as to bring the sums of bytes to their positions."""
 
-PASS, PASSES = 2, 2
-"""Vectors of positions side by side, and how often a tile has as many."""
+PASS = 2
+"""Vectors of positions side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """What a shuffle of bytes looks up, and how the kernel goes about it.
+
+    ``index``: bits of an index. ``octets``: bytes at once. ``place``: bytes by which the place of a table,
+    itself a byte, counts. ``block``: outputs side by side, ``GF_NIBBLE_OUTPUTS``. ``least``: fewest vectors
+    of positions; one by itself takes ``alone`` times as long as one of a pair. ``passes``: pairs of vectors
+    in a tile. ``rows``: table of rows that is worth its memory, as a multiple of that of ``lanes``: it is
+    read more often. ``line``: bytes to a multiple of which tables and sums are aligned for speed.
+    """
+
+    index: int
+    octets: int
+    place: int
+    block: int
+    least: int
+    alone: float
+    passes: int
+    rows: float
+    line: int
+
+    @property
+    def entries(self) -> int:
+        """Sums of a table."""
+        return 1 << self.index
+
+    @property
+    def tables(self) -> int:
+        """Tables that a byte tells apart."""
+        return 256 * self.place // self.entries
+
+
+def shuffle(target: Target) -> Shuffle:
+    """The shuffle of ``target``; with six bits of index a vector is as long as a table."""
+    if target.index == 6:
+        return Shuffle(6, octets=64, place=64, block=8, least=1, alone=1.2, passes=1, rows=4.5, line=64)
+    octets = target.lane // 8
+    return Shuffle(4, octets, place=8, block=4, least=2, alone=1, passes=2, rows=1.5, line=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a layer is looked up.
 
-    ``members``: channels of a group. ``groups``: how many. ``chunk``: groups of one table of rows.
-    ``run``: groups whose sums fit a byte. ``tile``: rows of the result. ``row``: bytes of a row of the
-    table. ``size``: positions of a tile in whole passes. ``above``: row of the image in front of a tile
-    that the table starts at. ``across``: columns of each move. ``taps``: byte of the table of each tap.
+    ``shuffle``: of the target. ``members``: channels of a group. ``groups``: how many. ``chunk``: groups
+    of one table of rows. ``run``: groups whose sums fit a byte. ``tile``: rows of the result. ``row``:
+    bytes of a row of the table. ``size``: positions of a tile in whole vectors. ``above``: row of the image
+    in front of a tile that the table starts at. ``across``: columns of each move. ``taps``: byte of the
+    table of each tap.
     """
 
+    shuffle: Shuffle
     members: int
     groups: int
     chunk: int
@@ -59,10 +90,10 @@ class Plan:
     taps: tuple[int, ...]
 
 
-def _members(layer: Layer) -> int:
+def _members(layer: Layer, how: Shuffle) -> int:
     """Channels of a group: as many as an index and the tables hold, 0 if none."""
-    most = INDEX_BITS // layer.image.bits
-    return next((n for n in range(most, 0, -1) if _base(layer) ** n <= MOST_TABLES), 0)
+    most = how.index // layer.image.bits
+    return next((n for n in range(most, 0, -1) if _base(layer) ** n <= how.tables), 0)
 
 
 def _base(layer: Layer) -> int:
@@ -89,7 +120,8 @@ def _padded(array: np.ndarray, members: int) -> np.ndarray:
 
 def plan_nibbles(layer: Layer, target: Target) -> Plan | None:
     """The plan, or None where sums exceed bytes or rows do not start in whole bytes of lanes."""
-    members, columns = _members(layer), layer.image.shape[2]
+    how, columns = shuffle(target), layer.image.shape[2]
+    members = _members(layer, how)
     if not members or columns % 8:
         return None
     down = [u * layer.dilation[0] - layer.padding[0] for u in range(layer.kernel[0])]
@@ -100,13 +132,16 @@ def plan_nibbles(layer: Layer, target: Target) -> Plan | None:
     if reach.sum(axis=(1, 2)).max() >= 2**15 - 1 or reach.max() >= 2**8:
         return None
     groups, span = reach.shape[1], max(down) - min(down)
-    tile = _tile_rows(layer, target)
+    tile = _tile_rows(layer, how)
     row = (tile + span) * columns
-    chunk = max(1, int(TABLES * target.table_bytes) // (len(right) * row))
+    chunk = max(1, int(how.rows * target.table_bytes) // (len(right) * row))
+    if len(right) > 1:  # the last tap is a field of 16 bits
+        chunk = max(1, min(chunk, (FIELD_LIMIT - span * columns) // ((len(right) - 1) * row)))
     chunk = per(groups, per(groups, chunk))
-    step = PASS * target.lane // 8
+    step = how.least * how.octets
     taps = tuple(v * chunk * row + (u - min(down)) * columns for u in down for v in range(len(right)))
     return Plan(
+        how,
         members,
         groups,
         chunk,
@@ -120,9 +155,9 @@ def plan_nibbles(layer: Layer, target: Target) -> Plan | None:
     )
 
 
-def _tile_rows(layer: Layer, target: Target) -> int:
+def _tile_rows(layer: Layer, how: Shuffle) -> int:
     """Rows of the result that fill some passes, a pair of them at least where they are pooled."""
-    rows = max(1, PASSES * PASS * target.lane // 8 // layer.image.shape[2])
+    rows = max(1, how.passes * PASS * how.octets // layer.image.shape[2])
     rows = min(layer.result.shape[1], rows)
     return rows + rows % 2 if layer.pooled else rows
 
@@ -144,7 +179,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     if (
         not target.costs.look
         or not layer.takes_planes
-        or layer.image.bits > INDEX_BITS
+        or layer.image.bits > target.index
         or layer.levels is None
         or layer.groups != 1
         or layer.stride != (1, 1)
@@ -156,16 +191,19 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         layer.outputs, layer.image.channels * layer.image.bits, *layer.image.shape, plan.row, max(plan.taps)
     ):
         return None
-    outputs = per(layer.outputs, BLOCK) * BLOCK
+    how = plan.shuffle
+    outputs = per(layer.outputs, how.block) * how.block
     tiles = per(layer.result.shape[1], plan.tile)
-    vectors = per(plan.size, target.lane // 8)
-    looks = outputs * plan.groups * layer.taps * vectors * tiles
+    vectors = plan.size // how.octets
+    looks = outputs * plan.groups * layer.taps * (vectors + (how.alone - 1) * (vectors % PASS)) * tiles
     cost = looks * target.costs.look * (1 + SPILL / plan.run)
     flash = outputs * plan.groups * layer.taps
+    if how.index == 6:  # sixteen sums of a combination are little, sixty-four are not
+        flash += how.entries * _base(layer) ** plan.members
     scratch = {
-        "indices": len(plan.across) * plan.chunk * plan.row + PASS * target.lane // 8,
+        "indices": len(plan.across) * plan.chunk * plan.row + PASS * how.octets,
         "plain": plan.row + 2 * layer.image.shape[2],
-        "totals": 2 * plan.size * (outputs if plan.chunk < plan.groups else BLOCK),
+        "totals": 2 * plan.size * (outputs if plan.chunk < plan.groups else how.block) + how.line - 1,
         "codes": plan.size,
     }
 
@@ -175,27 +213,28 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     return Candidate("nibbles", Form.LANES, Form.LANES, cost, flash, scratch, emit)
 
 
-def _tables(layer: Layer, members: int) -> IntArray:
-    """(combinations, 16) sums of codes times weights, each table from 0 on."""
+def _tables(layer: Layer, plan: Plan) -> IntArray:
+    """(combinations, entries) sums of codes times weights, each table from 0 on."""
     top, bits = max_code(layer.value_set), layer.image.bits
-    weights = np.array(list(product(range(-top, top + 1), repeat=members)))
-    index = np.arange(1 << INDEX_BITS)
-    codes = np.stack([(index >> (bits * m)) & ((1 << bits) - 1) for m in range(members)])
+    weights = np.array(list(product(range(-top, top + 1), repeat=plan.members)))
+    index = np.arange(plan.shuffle.entries)
+    codes = np.stack([(index >> (bits * m)) & ((1 << bits) - 1) for m in range(plan.members)])
     least = np.minimum(weights, 0).sum(axis=1) * ((1 << bits) - 1)
     tables: IntArray = weights @ codes - least[:, None]
     return tables
 
 
 def _places(layer: Layer, plan: Plan) -> np.ndarray:
-    """[chunk][four outputs][tap][group][output] places of tables, flat."""
-    top = max_code(layer.value_set)
-    outputs = per(layer.outputs, BLOCK) * BLOCK
+    """[chunk][block][tap][group][output of the block] places of tables, flat."""
+    top, block = max_code(layer.value_set), plan.shuffle.block
+    outputs = per(layer.outputs, block) * block
     codes = layer.codes.reshape(layer.outputs, layer.image.channels, -1).astype(np.int64)
     digits = np.full((outputs, plan.groups, plan.members, layer.taps), top)
     digits[: layer.outputs] = _padded(codes, plan.members) + top
     powers = _base(layer) ** np.arange(plan.members)[::-1]
-    places = 2 * np.tensordot(digits, powers, axes=(2, 0))  # output, group, tap
-    blocks = places.reshape(-1, BLOCK, plan.groups, layer.taps).transpose(0, 3, 2, 1)
+    tables = np.tensordot(digits, powers, axes=(2, 0))  # output, group, tap
+    places = tables * plan.shuffle.entries // plan.shuffle.place
+    blocks = places.reshape(-1, block, plan.groups, layer.taps).transpose(0, 3, 2, 1)
     chunks = [
         blocks[:, :, start : start + plan.chunk].reshape(-1) for start in range(0, plan.groups, plan.chunk)
     ]
@@ -218,6 +257,7 @@ def _emit(site: Site, layer: Layer, plan: Plan) -> None:
     assert layer.levels is not None
     constants = site.constants
     limits = _limits(layer)
+    tables = "GF_LINE uint8_t" if plan.shuffle.line > 1 else "uint8_t"
     name = descriptor(
         site,
         "nibbles",
@@ -242,7 +282,7 @@ def _emit(site: Site, layer: Layer, plan: Plan) -> None:
             "across": constants.add("across", "int16_t", np.array(plan.across)),
             "tap": constants.add("taps", "uint16_t", np.array(plan.taps)),
             "weights": constants.add("places", "uint8_t", _places(layer, plan)),
-            "tables": constants.add("tables", "uint8_t", _tables(layer, plan.members).astype(np.uint8)),
+            "tables": constants.add("tables", tables, _tables(layer, plan).astype(np.uint8)),
             "limits": constants.add("nibblelimits", "int16_t", limits),
             "falling": falling_array(site, layer.levels),
         },

@@ -36,9 +36,10 @@ class Target:
     ``unit``, ``lane``, ``word``: bits of the integers of ``gatefold_kernels.h``. ``block``, ``positions``:
     outputs and positions whose popcounts are taken side by side. ``address``: bits of an address; the code
     of a program, its constants and its arena have to fit. ``table_bytes``: largest table of moved rows that
-    is worth its memory. ``gcc``: flags of GCC and Clang. ``zig``: triple and CPU for ``zig cc``.
-    ``paired``: whether one instruction adds two products of 16 bits. ``narrow``: bits of another ``lane``,
-    and ``Costs.row`` with it, for programs whose maps leave wide vectors empty.
+    is worth its memory. ``index``: bits of an index that a shuffle takes, 4 or 6. ``gcc``: flags of GCC and
+    Clang. ``zig``: triple and CPU for ``zig cc``. ``paired``: whether one instruction adds two products of
+    16 bits. ``narrow``: bits of another ``lane``, and ``Costs.row`` with it, for programs whose maps leave
+    wide vectors empty.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Target:
     costs: Costs
     block: int = 1
     positions: int = 1
+    index: int = 4
     gcc: tuple[str, ...] = ()
     zig: tuple[str, str] = ("", "")
     narrow: tuple[int, float] | None = None
@@ -120,11 +122,13 @@ _ROWS = (
     _x86(
         "v4",
         512,
-        Costs(row=7, entry=0.5, scan=1.5, word=0.35, mac=0.3),
+        Costs(row=7, entry=0.5, scan=1.5, word=0.35, mac=0.3, look=1.9),
         "-mprefer-vector-width=512",
         "-mavx512vpopcntdq",
+        "-mavx512vbmi",
         block=32,
         positions=4,
+        index=6,
         narrow=(256, 5),
     ),
     Target(

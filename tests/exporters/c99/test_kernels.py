@@ -28,6 +28,7 @@ from tests.exporters.c99.test_plan import replay
 from tests.exporters.c99.test_programs import (
     LAYOUTS,
     bit_program,
+    many_groups,
     mixed_programs,
     random_layer,
     roomy,
@@ -141,13 +142,16 @@ def sanitized_programs(number: int) -> list[Program]:
     return [*layers, mixed_programs(number + 9)[0], bit_program(number % 6), no_weights()]
 
 
-@pytest.mark.parametrize("layout", ["x86-64-v3", "cortex-m4"])
+@pytest.mark.parametrize(
+    ("layout", "kernel"), [("x86-64-v3", "auto"), ("x86-64-v4", "nibbles"), ("cortex-m4", "auto")]
+)
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(
-    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layout: str, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every buffer of the arena has a place of its own between poisoned bytes, so that no kernel reads or
     writes one element beyond what it was planned to have; arrays and constants are guarded anyway."""
-    program = merged("net", sanitized_programs(list(LAYOUTS).index(layout)))
+    programs = sanitized_programs(list(LAYOUTS).index(layout))
+    program = merged("net", [*programs, *[many_groups()] * (kernel == "nibbles")])
     gaps: list[tuple[int, int]] = []
 
     def plan(program: Program, target: Target, kernel: str) -> Plan:
@@ -156,7 +160,7 @@ def test_address_and_undefined_behaviour_sanitizers_find_nothing(
         return spaced
 
     monkeypatch.setattr(build, "plan_program", plan)
-    source = generate(program, roomy(layout), vectors=0)
+    source = generate(program, roomy(layout), vectors=0, kernel=kernel)
     flags = [flag for flag in host_flags(source.target) if flag != "-ffreestanding"]
     run_driver(source, program, gaps, tmp_path, [GCC, *SANITIZE, *flags])
 
@@ -362,11 +366,16 @@ HOT = {
 """Where each kernel spends its time."""
 
 
-@pytest.mark.parametrize(("target", "register"), [("x86-64-v2", "xmm"), ("x86-64-v3", "ymm")])
-@pytest.mark.parametrize("kernel", HOT)
-def test_the_compiler_makes_vectors_of_hot_functions(
-    kernel: str, target: str, register: str, tmp_path: Path
-) -> None:
+REGISTERS = {"x86-64-v2": "xmm", "x86-64-v3": "ymm", "x86-64-v4": "zmm"}
+"""Whole vectors of a target."""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "target"),
+    [(kernel, target) for kernel in HOT for target in ("x86-64-v2", "x86-64-v3")]
+    + [("nibbles", "x86-64-v4")],
+)
+def test_the_compiler_makes_vectors_of_hot_functions(kernel: str, target: str, tmp_path: Path) -> None:
     """``benchmarks/c99_vectorized.py`` measures what this looks at: instructions on whole vectors."""
     rng = np.random.default_rng(0)
     b = Builder("net")
@@ -378,8 +387,8 @@ def test_the_compiler_makes_vectors_of_hot_functions(
     for scalar in (False, True):
         folder = write(source, tmp_path / str(scalar))
         flags = ["-DGF_NATIVE_BITS=0", "-fno-tree-vectorize"] if scalar else []
-        call([GCC, *host_flags(source.target), "-O3", *KINDS["gcc"], *flags, "-c", "net.c"], folder)
-        counts[scalar] = vector_instructions(folder, HOT[kernel], register)
+        call([GCC, *STRICT, *source.target.gcc, "-O3", *KINDS["gcc"], *flags, "-c", "net.c"], folder)
+        counts[scalar] = vector_instructions(folder, HOT[kernel], REGISTERS[target])
     assert counts[True] == 0
     assert counts[False] >= 4
 

@@ -214,13 +214,24 @@ def many_positions() -> Program:
 
 
 def many_groups() -> Program:
-    """Layers that are looked up: in tables of some of the groups, in several tiles, pooled and plain."""
+    """Layers that are looked up: in tables of some of the groups, in several tiles, pooled and plain, on
+    maps of one vector and on rows that end with one."""
     rng = np.random.default_rng(0)
     b = Builder("groups")
     x = b.input("x", (130, 17, 16), Interval(0, 3))
+    narrow, wide = (
+        b.input("narrow", (7, 6, 8), Interval(0, 1)),
+        b.input("wide", (4, 3, 136), Interval(0, 3)),
+    )
 
-    def layer(source: str, outputs: int, levels: int, **settings: tuple[int, int]) -> str:
-        codes = pruned_codes(rng, (outputs, b.type_of(source).channels, 3, 3), levels)
+    def layer(
+        source: str,
+        outputs: int,
+        levels: int,
+        kernel: tuple[int, int] = (3, 3),
+        **settings: tuple[int, int],
+    ) -> str:
+        codes = pruned_codes(rng, (outputs, b.type_of(source).channels, *kernel), levels)
         conv = Conv2d(Weights(codes, levels), rng.integers(-9, 9, outputs), (1, 1), **settings)
         return b.add(conv, source)
 
@@ -228,7 +239,10 @@ def many_groups() -> Program:
     pooled = b.add(MaxPool((2, 2), (2, 2)), _thresholds(rng, b, layer(x, 6, 3, padding=(0, 1)), 7))
     second = _thresholds(rng, b, layer(first, 5, 9, padding=(3, 2), dilation=(2, 2)), 1)
     third = _thresholds(rng, b, layer(pooled, 4, 3, padding=(1, 1)), 1)
-    return b.build(outputs=(second, third))
+    moved = _thresholds(rng, b, layer(x, 9, 5, kernel=(5, 7), padding=(6, 6), dilation=(3, 2)), 3)
+    ends = [_thresholds(rng, b, layer(source, 9, 3, padding=(1, 1)), 3) for source in (narrow, wide)]
+    pools = [b.add(MaxPool((2, 2), (2, 2)), end) for end in ends]
+    return b.build(outputs=(second, third, moved, *ends, *pools))
 
 
 def mixed_programs(number: int) -> list[Program]:
@@ -296,6 +310,13 @@ def test_random_layers_on_every_layout_and_kernel(layout: str, kernel: str, tmp_
     used = {step.candidate.kernel for step in native.source.plan.steps if step.candidate}
     offered = kernel != "nibbles" or TARGETS[layout].costs.look
     assert kernel in used or kernel == "auto" or not offered
+
+
+def test_look_ups_of_six_bits_on_a_processor_without_them(tmp_path: Path) -> None:
+    plain = replace(roomy("x86-64-v4"), name="plain")
+    program = merged("layers", [many_groups(), *(random_layer(seed, False) for seed in range(6, 30, 6))])
+    native = assert_right(program, plain, "nibbles", tmp_path, 0)
+    assert "nibbles" in {step.candidate.kernel for step in native.source.plan.steps if step.candidate}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

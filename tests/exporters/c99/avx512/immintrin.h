@@ -6,10 +6,12 @@
 #undef __AVX512F__
 #undef __AVX512VPOPCNTDQ__
 #undef __AVX512BW__
+#undef __AVX512VBMI__
 #include_next <immintrin.h>
 #define __AVX512F__ 1
 #define __AVX512VPOPCNTDQ__ 1
 #define __AVX512BW__ 1
+#define __AVX512VBMI__ 1
 #include <stdint.h>
 
 typedef long long shim_m512i_at __attribute__((vector_size(64), aligned(1), may_alias));
@@ -31,6 +33,7 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 #define _mm512_add_epi8(a, b) ((__m512i)((shim_sixty_four)(a) + (shim_sixty_four)(b)))
 #define _mm512_test_epi8_mask(a, b) shim_tested(a, b)
 #define _mm512_maskz_set1_epi8(mask, value) shim_chosen(mask, value)
+#define _mm512_permutexvar_epi8(index, table) shim_looked_up(index, table)
 /* of the tables that are used: the sum of three bits and its carry, a choice, and what is kept of a difference */
 #define _mm512_ternarylogic_epi64(a, b, c, table)                  \
     ((table) == 0x96   ? (a) ^ (b) ^ (c)                           \
@@ -61,6 +64,15 @@ static inline __m512i shim_chosen(uint64_t mask, int8_t value)
     for (int i = 0; i < 64; i++)
         chosen[i] = mask >> i & 1 ? value : 0;
     return (__m512i)chosen;
+}
+
+static inline __m512i shim_looked_up(__m512i index, __m512i table)
+{
+    const shim_sixty_four at = (shim_sixty_four)index, from = (shim_sixty_four)table;
+    shim_sixty_four found;
+    for (int i = 0; i < 64; i++)
+        found[i] = from[at[i] & 63];
+    return (__m512i)found;
 }
 
 static inline __m512i shim_pair_sums(__m512i a, __m512i b)
