@@ -35,12 +35,13 @@ KERNELS = ("lanes", "columns")
 
 
 def layer() -> Program:
-    """A convolution of 64 x 256 channels with thresholds on 24 x 24 positions."""
+    """A convolution of 64 x 512 channels, which fill lanes of every width, with thresholds on 24 x 24
+    positions."""
     rng = np.random.default_rng(0)
     b = Builder("vectorized")
     x = b.input("x", (64, 24, 24), Interval(0, 1))
-    conv = Conv2d(Weights(rng.integers(-1, 2, (256, 64, 3, 3)), 3), None, (1, 1), (1, 1))
-    bits = Threshold(rng.integers(-9, 9, (256, 1)), np.ones(256, int))
+    conv = Conv2d(Weights(rng.integers(-1, 2, (512, 64, 3, 3)), 3), None, (1, 1), (1, 1))
+    bits = Threshold(rng.integers(-9, 9, (512, 1)), np.ones(512, int))
     return b.build(outputs=(b.add(bits, b.add(conv, x)),))
 
 
@@ -76,8 +77,12 @@ class Build:
 
 
 def ratio(kernel: str) -> float:
-    """How many times as fast the vectors of a kernel are. Raises RuntimeError where results differ."""
+    """How many times as fast the vectors of a kernel are. Raises RuntimeError where results differ, or the
+    layer has another kernel."""
     source = generate(layer(), find_host_target(), vectors=0, kernel=kernel)
+    used = [step.candidate.kernel for step in source.plan.steps if step.candidate]
+    if used != [kernel]:
+        raise RuntimeError(f"{kernel}: the layer takes {', '.join(used)}")
     compiler = find_compiler()
     builds = [Build(source, compiler, scalar) for scalar in (False, True)]
     times: list[list[float]] = [[], []]
