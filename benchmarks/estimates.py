@@ -5,7 +5,7 @@ instructions against the image that the compiler links for every microcontroller
 runs, where it fits the largest device of that core. Milliseconds follow from instructions by one table of
 cycles.
 
-    python -m benchmarks.estimates [PROGRAM...] [--limit 1000] [--json FILE]
+    python -m benchmarks.estimates [PROGRAM...] [--limit 1000] [--logic] [--json FILE]
 """
 
 from __future__ import annotations
@@ -93,10 +93,12 @@ def logic_pairs(program: Program, limit: int) -> tuple[tuple[int, int], list[Pai
     return (len(rows), len(result.rows)), sums
 
 
-def measured_row(path: Path, limit: int) -> Row:
-    """All comparisons of the program at ``path``."""
+def measured_row(path: Path, limit: int, logic: bool) -> Row:
+    """All comparisons of the program at ``path``; ``logic``: only those of circuits."""
     program = load(path)
     circuits, pairs = logic_pairs(program, limit)
+    if logic:
+        return Row(path.parent.name, circuits, tuple(pairs), None)
     samples = read_vectors(path.with_name("vectors.npz"), program).inputs
     measurer = Measurer(Checks.of(program, samples), macs_by_layer(node_costs(program)))
     devices = report(program, boards(), measurer).devices
@@ -160,13 +162,14 @@ def main() -> None:
     )
     parser.add_argument("programs", nargs="*", type=Path, help="[default: every trained program]")
     parser.add_argument("--limit", type=int, default=1000, help="most bits of a circuit to synthesize")
+    parser.add_argument("--logic", action="store_true", help="only circuits, no microcontroller")
     parser.add_argument("--json", type=Path, help="also write every comparison to this file")
     given = parser.parse_args()
     trained = Path(__file__).parents[1] / "sample_models/trained"
     rows = []
     for path in given.programs or sorted(trained.glob("*/program.gfold")):
         start = time.perf_counter()
-        rows.append(measured_row(path, given.limit))
+        rows.append(measured_row(path, given.limit, given.logic))
         print(f"{path.parent.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

@@ -156,6 +156,7 @@ def ops() -> Iterator[tuple[str, Program]]:
     )
     yield "ReduceSum, 16 terms of 8 bits", single(ReduceSum((0,)), ((16,), SIGNED_BYTE))
     yield "SumPool, 4x4 of 2 bits", single(SumPool((4, 4), (4, 4)), ((2, 4, 4), Interval(0, 3)))
+    yield "MaxPool, 2x2 of single bits", single(MaxPool((2, 2), (2, 2)), ((8, 2, 2), BIT))
     yield "MaxPool, 2x2 of 2 bits", single(MaxPool((2, 2), (2, 2)), ((4, 2, 2), Interval(0, 3)))
     yield "MaxPool, 2x2 of 8 bits", single(MaxPool((2, 2), (2, 2)), ((2, 2, 2), BYTE))
     yield "ArgMax, 10 of 8 bits", single(ArgMax(), ((10,), SIGNED_BYTE))

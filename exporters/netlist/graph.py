@@ -184,3 +184,12 @@ _GATES: dict[str, Callable[..., int]] = {
     "not": lambda net, a: a ^ 1,
     "mux": Netlist.mux,
 }
+
+BUILD: Final[dict[int, Callable[..., int]]] = {
+    AND: Netlist.and_,
+    XOR: Netlist.xor,
+    MUX: Netlist.mux,
+    SUM: Netlist.sum3,
+    CARRY: Netlist.carry,
+}
+"""What builds a node of every kind from literals."""

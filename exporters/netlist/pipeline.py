@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from exporters.netlist.cells import live_nodes
 from exporters.netlist.circuit import Circuit, Port
-from exporters.netlist.graph import AND, ARITY, CARRY, INPUT, LEVELS, MUX, REGISTER, SUM, XOR, Netlist
-
-_BUILD: dict[int, Callable[..., int]] = {
-    AND: Netlist.and_,
-    XOR: Netlist.xor,
-    MUX: Netlist.mux,
-    SUM: Netlist.sum3,
-    CARRY: Netlist.carry,
-}
+from exporters.netlist.graph import ARITY, BUILD, INPUT, LEVELS, REGISTER, Netlist
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +79,7 @@ def registered(circuit: Circuit, schedule: Schedule, latency: int) -> Circuit:
             continue
         operands = source.operands[node][: ARITY[kind]]
         stage = schedule.stages[node]
-        delays.place(node, _BUILD[kind](net, *(delays.at(literal, stage) for literal in operands)))
+        delays.place(node, BUILD[kind](net, *(delays.at(literal, stage) for literal in operands)))
     inputs = tuple(_port(port, delays, 0) for port in circuit.inputs)
     outputs = tuple(_port(port, delays, latency) for port in circuit.outputs)
     return Circuit(circuit.name, net, inputs, outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from exporters.netlist.covering import Subject
@@ -39,11 +39,14 @@ def truth(subject: Subject, node: int, leaves: Mapping[int, int], inputs: int) -
             stack += missing
             continue
         stack.pop()
-        values[top] = _gate(kind, [values[literal >> 1] ^ full * (literal & 1) for literal in operands])
+        values[top] = gate_table(
+            kind, [values[literal >> 1] ^ full * (literal & 1) for literal in operands]
+        )
     return values[node]
 
 
-def _gate(kind: int, bits: list[int]) -> int:
+def gate_table(kind: int, bits: Sequence[int]) -> int:
+    """The table of a gate whose operands have the tables ``bits``."""
     if kind == AND:
         return bits[0] & bits[1]
     if kind == XOR:

@@ -38,8 +38,8 @@ def hints(stage: Stage, circuit: Circuit) -> Hints:
         return Hints(tuple((*row[:-1], row[-1] ^ flip) for row in rows))
     if stage.threshold is None:
         return Hints()
-    found = sum_words(circuit.net, stage.local.op, port.nets, stage.local.types[0])
-    return Hints(tuple(tuple(word) for word, _ in found))
+    words = sum_words(circuit.net, stage.local.op, port.nets, stage.local.types[0], stage.threshold)
+    return Hints(tuple(map(tuple, words)))
 
 
 def is_polynomial(stage: Stage) -> bool:

@@ -13,24 +13,21 @@ from itertools import count
 
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.covering import Cover, Cut, Subject
-from exporters.netlist.graph import AND, CARRY, INPUT, MUX, SUM, XOR, Netlist
+from exporters.netlist.functions import EITHER_GE, build_function, function_ge
+from exporters.netlist.graph import AND, BUILD, CARRY, INPUT, MUX, SUM, XOR, Netlist
 from exporters.netlist.mapping import table_of, wide_cuts
 from toolchain.cost.cells import CELLS
-from toolchain.synthesis.functions import AND_GE, build_function, function_ge
 from toolchain.synthesis.library import NAND
 from toolchain.synthesis.polarity import Gate, with_polarities
 
 CELL_GE = {AND: NAND, XOR: CELLS["xor"].ge, MUX: CELLS["mux"].ge}
 """Of every kind of node from its own operands."""
 
-CHOICE = CELL_GE | {AND: AND_GE}
+CHOICE = CELL_GE | {AND: EITHER_GE}
 """The same while it is chosen what to compute from what: polarities are not known yet."""
 
 WIDEST = 6
 """Most inputs of a node that is built from its function: truth tables of 64 bits."""
-
-BUILD = {AND: Netlist.and_, XOR: Netlist.xor, MUX: Netlist.mux}
-"""What builds a node of every kind."""
 
 ROUNDS = 2
 """Times that a netlist is built anew."""

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from exporters.netlist.convolutions import LINEAR
 from exporters.netlist.digits import integers, signed_digits
-from exporters.netlist.graph import Netlist, Word
+from exporters.netlist.functions import of_few_inputs
+from exporters.netlist.graph import STYLES, Netlist, Word
 from exporters.netlist.rules.words import Builder, Nets
 from exporters.netlist.sharing import Plan, share
+from exporters.netlist.tables import tabulated
 from exporters.netlist.words import (
     Columns,
     Gates,
     at_least,
     compress,
     count_thermometer,
-    decision_diagram,
     extend,
 )
 from runtime.ops import Conv2d, Dense, Op, SumPool, Threshold
@@ -189,26 +190,24 @@ def linear(
                 word = compress(net, part.literals, part.constant + bias[o], interval.bits)
                 nets[o, *place] = extend(word, interval.signed, result.bits)
             else:
-                build = _sum_builder(net, part)
-                offset = -part.constant - bias[o]
-                nets[o, *place] = _reached(net, build, threshold, o, interval, offset, result.bits)
+                compared, offset = _compared(net, part, threshold, o, bias[o])
+                code = _reached(net, compared, threshold, o, interval, offset, result.bits)
+                if isinstance(net, Netlist) and net.style is STYLES["gates"]:
+                    code = [of_few_inputs(net, literal) for literal in code]
+                nets[o, *place] = code
     return nets.reshape(*result.shape, result.bits)
 
 
-def sum_words(net: Gates, op: Op, x: Nets, type_: TensorType) -> list[tuple[Word, int]]:
-    """For every neuron of a linear op with one position: the word that its thresholds are compared with,
-    and what is to be added to it to get the accumulator.
+def sum_words(net: Gates, op: Op, x: Nets, type_: TensorType, threshold: Threshold) -> list[Word]:
+    """The word that the thresholds of every neuron of a linear op with one position are compared with.
 
-    On the netlist that ``linear`` was called on with a threshold these are words that are there already.
+    On the netlist that ``linear`` was called on these are words that are there already.
     """
     conv, seen = LINEAR[type(op)](op, type_)
     (window,) = _windows(conv, x.reshape(*seen.shape, seen.bits), seen, (1, 1))
     bias = [0] * len(conv.weights.codes) if conv.bias is None else conv.bias.tolist()
-    parts = _sums_of(net, conv, seen)(window)
-    return [
-        (_sum_builder(net, part)(), part.constant + offset)
-        for part, offset in zip(parts, bias, strict=True)
-    ]
+    parts = enumerate(_sums_of(net, conv, seen)(window))
+    return [_compared(net, part, threshold, o, bias[o])[0] for o, part in parts]
 
 
 def _sums_of(net: Gates, conv: Conv2d, seen: TensorType) -> Sums:
@@ -218,27 +217,45 @@ def _sums_of(net: Gates, conv: Conv2d, seen: TensorType) -> Sums:
     return _plain_sums(net, conv, seen)
 
 
-def _sum_builder(net: Gates, part: _Sum) -> Callable[[], Word]:
-    bits = max(1, (part.hi - part.constant).bit_length())
-    return lambda: compress(net, part.literals, 0, bits)
+def _compared(net: Gates, part: _Sum, op: Threshold, channel: int, bias: int) -> tuple[Word, int]:
+    """The word that the thresholds of a neuron are compared with, none where they are out of reach, and
+    what it is more than the operand.
+
+    For a threshold alone a constant is added that makes it the carry out of the sum: that takes no
+    comparator, and of the adders before it only their carries.
+    """
+    bits, offset = max(1, (part.hi - part.constant).bit_length()), -part.constant - bias
+    reachable = _reachable(op, channel, Interval(part.lo + bias, part.hi + bias))
+    if isinstance(net, Netlist) and len(reachable) == 1:
+        added = (1 << bits) - reachable[0] - offset
+        return compress(net, part.literals, added, bits + 1), offset + added
+    return compress(net, part.literals, 0, bits) if reachable else [], offset
+
+
+def _least(op: Threshold, channel: int) -> list[int]:
+    """The least operands that reach each threshold, or that no longer do where it falls."""
+    falling = int(op.direction[channel]) < 0
+    return [int(t) + falling for t in op.thresholds[channel]]
+
+
+def _reachable(op: Threshold, channel: int, interval: Interval) -> list[int]:
+    return [t for t in _least(op, channel) if interval.lo < t <= interval.hi]
 
 
 def _reached(
     net: Gates,
-    build: Callable[[], Word],
+    word: Word,
     op: Threshold,
     channel: int,
     interval: Interval,
     offset: int,
     bits: int,
 ) -> Word:
-    """Thresholds that an operand in ``interval`` reaches; ``build`` makes ``operand + offset`` if asked."""
+    """Thresholds that an operand in ``interval`` reaches; ``word``: the operand + ``offset``."""
     falling = int(op.direction[channel]) < 0
-    least = [int(t) + falling for t in op.thresholds[channel]]
-    reachable = [t for t in least if interval.lo < t <= interval.hi]
-    word = build() if reachable else []
+    least, reachable = _least(op, channel), _reachable(op, channel, interval)
     if isinstance(net, Netlist) and len(reachable) >= MANY and len(word) <= TABLE_BITS:
-        return decision_diagram(net, word, _steps(least, falling, interval, offset, len(word), bits))
+        return tabulated(net, word, _steps(least, falling, interval, offset, len(word), bits))
     code = []
     for t in least:
         if interval.lo < t <= interval.hi:
@@ -269,11 +286,9 @@ def _threshold(
     nets = np.zeros((*result.shape, result.bits), np.int64)
     for place in np.ndindex(*result.shape):
         word = list(map(int, x[place]))
-
-        def build(word: Word = word) -> Word:
-            return [*word[:-1], net.gate("not", word[-1])] if offset else word
-
-        nets[place] = _reached(net, build, op, place[0], type_.interval, offset, result.bits)
+        if offset and _reachable(op, place[0], type_.interval):
+            word[-1] = net.gate("not", word[-1])
+        nets[place] = _reached(net, word, op, place[0], type_.interval, offset, result.bits)
     return nets
 
 

@@ -24,27 +24,27 @@ from runtime.types import TensorType
 
 
 def _maximum(net: Gates, a: Word, b: Word, signed: bool) -> Word:
-    if len(a) == 1:
-        return [net.gate("and" if signed else "or", a[0], b[0])]
     wins = larger(net, a, b, signed)
     return [net.gate("mux", wins, low, high) for low, high in zip(b, a, strict=True)]
 
 
-def _any(net: Gates, nets: Word) -> int:
-    """OR of some nets, as a tree."""
+def _tree(net: Gates, cell: str, nets: Word) -> int:
+    """An AND or OR of some nets."""
     left = list(nets)
     while len(left) > 1:
-        left.append(net.gate("or", left.pop(0), left.pop(0)))
+        left.append(net.gate(cell, left.pop(0), left.pop(0)))
     return left[0]
 
 
 def _largest(net: Gates, words: list[Word], signed: bool) -> Word:
     """The largest of some words of one width."""
+    if len(words[0]) == 1:
+        return [_tree(net, "and" if signed else "or", [word[0] for word in words])]
     if signed or len(words[0]) != 2 or len(words) == 1:
         return reduce(lambda best, word: _maximum(net, best, word, signed), words)
     # of two bits all at once: a low bit counts where its high bit is set or none is; one after the other,
     # so that each of them and the rest share a table
-    high = _any(net, [word[1] for word in words])
+    high = _tree(net, "or", [word[1] for word in words])
     none = net.gate("not", high)
     counted = [net.gate("and", word[0], net.gate("or", word[1], none)) for word in words]
     return [reduce(lambda low, bit: net.gate("or", low, bit), counted), high]

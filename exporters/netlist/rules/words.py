@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.netlist.graph import Word
-from exporters.netlist.tables import truth_table
-from exporters.netlist.words import Columns, Gates, at_least, compress, decision_diagram, extend
+from exporters.netlist.tables import tabulated, truth_table
+from exporters.netlist.words import Columns, Gates, at_least, compress, extend
 from runtime.ops import (
     Add,
     And,
@@ -164,7 +164,7 @@ def _lookup(
 ) -> Word:
     row = c if op.table.shape[0] > 1 else 0
     planes = truth_table(op, row, types[0], result)
-    return decision_diagram(net, words[0][: planes.shape[1].bit_length() - 1], planes)
+    return tabulated(net, words[0][: planes.shape[1].bit_length() - 1], planes)
 
 
 BUILDERS: dict[type[Op], Builder] = {
