@@ -120,11 +120,14 @@ def test_verify_proves(program: Path, invoke: Invoke) -> None:
     code, out, err = invoke("verify", program, *QUICK, "--prove", "--json")
     assert code == 0, err
     proof = json.loads(out)["proof"]
-    assert (proof["ok"], proof["proved"], proof["differing"], proof["not_proved"]) == (True, 2, 0, 0)
-    (row,) = proof["rows"]
+    assert (proof["ok"], proof["proved"], proof["differing"], proof["not_proved"]) == (True, 6, 0, 0)
+    row, *tops = proof["rows"]
     assert (row["stage"], row["op"], row["positions"]) == ("skip", "Or", 1)
     assert row["program"]["method"] == "all 64 inputs"
     assert row["verilog"]["method"] == "gates, LUT6, tables, ABC"
+    assert [top["op"] for top in tops] == ["top module, combinational", "top module, layers"]
+    assert {top["stage"] for top in tops} == {"joined"}
+    assert tops[1]["verilog"]["method"] == "modules, wires, 1 register on every path"
     _, text, _ = invoke("verify", program, *QUICK, "--prove", "--part", "skip")
     assert "proved: all 64 inputs (" in text
 

@@ -5,19 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from exporters.netlist.stages import stages
+from exporters.verilog.build import TABLES, checked_numbers
 from runtime.errors import GatefoldError, MismatchError
 from runtime.ir import Program
 from toolchain.cli.common import table, tell
 from toolchain.proof.prove import OPEN, PROVED, WRONG, Outcome, Row, prove
+from toolchain.proof.top import Form, prove_tops
 from toolchain.synthesis.yosys import find_yosys
 
+TOPS = (Form("combinational"), Form("layers"))
+"""Top modules that are proved where none is asked for."""
 
-def proofs(program: Program, part: str | None, style: str, limit: int) -> list[Row]:
-    """What is proved of every circuit of ``program``, or of ``part`` alone."""
+
+def chosen_forms(pipeline: str | None, levels: str, depth: str, tables: str) -> tuple[Form, ...]:
+    """What the options of the exporter mean. Raises InputError."""
+    if pipeline is None and not (levels or depth) and tables == "none":
+        return TOPS
+    pipeline = pipeline or "layers"
+    return (Form(pipeline, **checked_numbers(pipeline, levels, depth), tables=TABLES[tables]),)
+
+
+def proofs(
+    program: Program, part: str | None, style: str, limit: int, forms: tuple[Form, ...] = TOPS
+) -> list[Row]:
+    """What is proved of every circuit of ``program`` and of its top module in ``forms``, or of ``part``
+    alone."""
     yosys = find_yosys("--prove")
     parts = stages(program)
-    chosen = [parts.part(part)] if part else list(parts.circuits)
-    return prove(chosen, yosys, style, limit, progress=tell)
+    if part:
+        return prove([parts.part(part)], yosys, style, limit, progress=tell)
+    rows = prove(parts.circuits, yosys, style, limit, progress=tell)
+    return rows and rows + prove_tops(parts, rows, forms, yosys, style, limit, progress=tell)
 
 
 def proof_json(rows: list[Row]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from exporters.netlist.graph import STYLES
+from exporters.verilog.build import TABLES
 from runtime.errors import InputError, MismatchError, MissingToolError
 from runtime.ir import Program
 from runtime.ops import Conv2d, Dense
@@ -25,7 +26,7 @@ from toolchain.cli.common import (
     table,
     tell_download,
 )
-from toolchain.cli.proof import check_proofs, proof_json, proof_table, proofs
+from toolchain.cli.proof import TOPS, check_proofs, chosen_forms, proof_json, proof_table, proofs
 from toolchain.compare import Comparison, Samples, compare, random_samples, verdict
 from toolchain.cost.nodes import macs_of
 from toolchain.executors import chosen
@@ -128,8 +129,8 @@ def model_line(found: dict[str, int]) -> str:
     "--prove",
     "proving",
     is_flag=True,
-    help="Also prove that the gates of every circuit are the program, and that its synthesized Verilog is "
-    "those gates (extra `synth`).",
+    help="Also prove that the gates of every circuit are the program, that its synthesized Verilog is "
+    "those gates, and that the top module joins them as the program does (extra `synth`).",
 )
 @click.option(
     "--part", metavar="NAME", help="Prove this circuit alone: a value, or a layer with one circuit."
@@ -149,6 +150,20 @@ def model_line(found: dict[str, int]) -> str:
     show_default=True,
     help="Most bits that a circuit may add up for its Verilog to be synthesized and proved.",
 )
+@click.option(
+    "--pipeline",
+    type=click.Choice(["combinational", "layers", "levels", "depth"]),
+    help="Prove the top module as `export --to verilog` writes it with this [default: combinational, and "
+    "layers].",
+)
+@click.option("--levels", default="", metavar="N", help="As for `export`, with --pipeline levels.")
+@click.option("--depth", default="", metavar="N", help="As for `export`, with --pipeline depth.")
+@click.option(
+    "--tables",
+    type=click.Choice(list(TABLES)),
+    default="none",
+    help="As for `export`: the top module's logic as look-up tables.",
+)
 @json_option
 def command(
     program: Path,
@@ -164,6 +179,10 @@ def command(
     part: str | None,
     style: str,
     limit: int,
+    pipeline: str | None,
+    levels: str,
+    depth: str,
+    tables: str,
     as_json: bool,
 ) -> None:
     """Check that executors give the same bits as the interpreter, on random and real inputs.
@@ -174,7 +193,12 @@ def command(
     loaded = load(program)
     if part is not None and not proving:
         raise InputError("--part names a circuit to prove; give --prove too")
-    proved = proofs(loaded, part, style, limit) if proving else []
+    forms = chosen_forms(pipeline, levels, depth, tables)
+    if forms is not TOPS and (part is not None or not proving):
+        raise InputError(
+            "--pipeline and --tables say which top module to prove; give --prove, and no --part"
+        )
+    proved = proofs(loaded, part, style, limit, forms) if proving else []
     rows = chosen("all" if executors is None else executors)
     stored = read_vectors(vectors, loaded) if vectors else None
     if samples is None:

@@ -80,9 +80,12 @@ def evaluate(net: Netlist, given: Mapping[int, Bools], literals: Iterable[int]) 
 
     Raises OpenConeError where another input is needed.
     """
-    values = dict(given)
     size = len(next(iter(given.values()))) if given else 1
-    values[0] = np.zeros(size, bool)
+    return evaluated(net, dict(given) | {0: np.zeros(size, bool)}, literals)
+
+
+def evaluated(net: Netlist, values: dict[int, Bools], literals: Iterable[int]) -> list[Bools]:
+    """The same where ``values`` has those of the constant too; those of all nodes on the way are added."""
 
     def gate(kind: int, operands: tuple[int, ...]) -> Bools:
         return _gate(kind, [values[literal >> 1] ^ bool(literal & 1) for literal in operands])

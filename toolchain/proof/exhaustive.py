@@ -178,14 +178,18 @@ def is_by_channel(stage: Stage, circuit: Circuit) -> bool:
 
 def random_difference(stage: Stage, circuit: Circuit, samples: int, seed: int = 0) -> Counterexample | None:
     """A difference on random inputs and on the ends of their ranges."""
-    rng, arrays = np.random.default_rng(seed), []
-    for type_ in stage.local.types:
-        lo, hi = type_.interval.lo, type_.interval.hi
-        array = rng.integers(lo, hi + 1, (samples, *type_.shape))
-        array[0], array[1 % samples] = lo, hi
-        skewed = rng.random((samples, *[1] * len(type_.shape)))  # few and many at the ends
-        ends = rng.random(array.shape)
-        half = slice(2, samples // 2)
-        array[half] = np.where(ends[half] < skewed[half], hi, lo)
-        arrays.append(array)
-    return Runner(stage, circuit).difference(arrays)
+    rng = np.random.default_rng(seed)
+    return Runner(stage, circuit).difference([random_values(t, samples, rng) for t in stage.local.types])
+
+
+def random_values(type_: TensorType, samples: int, rng: np.random.Generator) -> IntArray:
+    """Values ``(samples, *shape)``: the lowest and the highest alone, a half with few and many at the ends
+    of the range, the others uniform."""
+    lo, hi = type_.interval.lo, type_.interval.hi
+    array = rng.integers(lo, hi + 1, (samples, *type_.shape))
+    array[0], array[1 % samples] = lo, hi
+    skewed = rng.random((samples, *[1] * len(type_.shape)))
+    ends = rng.random(array.shape)
+    half = slice(2, samples // 2)
+    array[half] = np.where(ends[half] < skewed[half], hi, lo)
+    return array

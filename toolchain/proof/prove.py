@@ -98,7 +98,7 @@ def _row(stage: Stage, yosys: Yosys, style: str, limit: int, timeout: float) -> 
     circuit = stage.circuit(style)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        program = _timed(lambda: prove_stage(stage, circuit, hints(stage, circuit), yosys, work, timeout))
+        program = timed(lambda: prove_stage(stage, circuit, hints(stage, circuit), yosys, work, timeout))
         bits = summed_bits(stage)
         if bits > limit:
             why = f"it adds up {bits:,} bits, more than {limit:,}"
@@ -106,11 +106,12 @@ def _row(stage: Stage, yosys: Yosys, style: str, limit: int, timeout: float) -> 
         covers = {tables: cover_circuit(circuit, tables) if tables else None for tables in FORMS}
         texts = {tables: verilog(circuit, False, luts) for tables, luts in covers.items()}
         return Row(
-            *names, program, _timed(lambda: prove_verilog(stage, circuit, texts, yosys, work, timeout))
+            *names, program, timed(lambda: prove_verilog(stage, circuit, texts, yosys, work, timeout))
         )
 
 
-def _timed(make: Callable[[], Outcome]) -> Outcome:
+def timed(make: Callable[[], Outcome]) -> Outcome:
+    """What ``make`` gives, with the seconds that it took."""
     start = time.perf_counter()
     outcome = make()
     return replace(outcome, seconds=round(time.perf_counter() - start, 3))

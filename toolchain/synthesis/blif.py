@@ -65,7 +65,7 @@ def is_register(kind: str) -> bool:
 
 def read_blif(text: str) -> Mapped:
     """Cells of a flat BLIF file. Raises FormatError for what Yosys does not write."""
-    return Mapped(tuple(_cells(_statements(text))))
+    return Mapped(tuple(_cells(statements(text))))
 
 
 def without_cells(text: str, covers: Mapping[str, tuple[str, ...]]) -> str:
@@ -84,11 +84,11 @@ def without_cells(text: str, covers: Mapping[str, tuple[str, ...]]) -> str:
 
 def ports(text: str) -> tuple[list[str], list[str]]:
     """Names of the inputs and of the outputs of a BLIF file."""
-    found = {words[0]: words[1:] for words, _ in _statements(text) if words}
+    found = {words[0]: words[1:] for words, _ in statements(text) if words}
     return found.get(".inputs", []), found.get(".outputs", [])
 
 
-def _statements(text: str) -> Iterator[tuple[list[str], list[str]]]:
+def statements(text: str) -> Iterator[tuple[list[str], list[str]]]:
     """Words of every directive, and the rows below it."""
     words: list[str] = []
     rows: list[str] = []
