@@ -12,7 +12,7 @@ from functools import cache
 from itertools import combinations
 from typing import NamedTuple
 
-from exporters.netlist.graph import ARITY, INPUT, Netlist
+from exporters.netlist.graph import AND, ARITY, INPUT, MUX, XOR, Netlist
 from exporters.netlist.truth import cofactors, column, gate_table, ones
 
 INVERTER_GE, NAND_GE, AND_GE, XOR_GE, MUX_GE = 0.67, 1.0, 1.33, 2.0, 2.33
@@ -21,6 +21,8 @@ INVERTER_GE, NAND_GE, AND_GE, XOR_GE, MUX_GE = 0.67, 1.0, 1.33, 2.0, 2.33
 EITHER_GE = (NAND_GE + AND_GE) / 2
 """Of an AND while its polarity is not known."""
 
+PRICES = {AND: EITHER_GE, XOR: XOR_GE, MUX: MUX_GE}
+"""Gate equivalents of a gate of each kind while polarities are not known."""
 
 FEW_INPUTS, FEW_GATES = 4, 30
 """Most inputs and gates of a function that is built anew."""
@@ -182,25 +184,28 @@ def _branch(net: Netlist, split: Split, select: int, low: int, high: int) -> int
 def of_few_inputs(net: Netlist, literal: int) -> int:
     """The function of ``literal`` as ``build_function`` builds it, where it reads at most four inputs of
     ``net`` through at most thirty gates; else itself."""
-    cone, leaves = set[int](), set[int]()
-    stack = [literal >> 1]
-    while stack:
-        node = stack.pop()
-        if node in cone or node == 0:
-            continue
-        if net.kinds[node] == INPUT:
-            leaves.add(node)
-        else:
-            cone.add(node)
-            stack += [operand >> 1 for operand in net.operands[node][: ARITY[net.kinds[node]]]]
-        if len(leaves) > FEW_INPUTS or len(cone) > FEW_GATES:
-            return literal
-    if not cone:
+    cone, leaves = _cone(net, literal >> 1)
+    if not cone or len(leaves) > FEW_INPUTS or len(cone) > FEW_GATES:
         return literal
-    tables = {0: 0} | {leaf: column(i, len(leaves)) for i, leaf in enumerate(sorted(leaves))}
+    tables = {0: 0} | {leaf: column(i, len(leaves)) for i, leaf in enumerate(leaves)}
     full = ones(len(leaves))
-    for node in sorted(cone):
+    for node in cone:
         operands = net.operands[node][: ARITY[net.kinds[node]]]
         tables[node] = gate_table(net.kinds[node], [tables[o >> 1] ^ full * (o & 1) for o in operands])
     table = tables[literal >> 1] ^ full * (literal & 1)
-    return build_function(net, table, [2 * leaf for leaf in sorted(leaves)])
+    return build_function(net, table, [2 * leaf for leaf in leaves])
+
+
+def _cone(net: Netlist, top: int) -> tuple[list[int], list[int]]:
+    """Gates that ``top`` depends on and inputs that they read, in order; broken off where these are too
+    many."""
+    cone, leaves = set[int](), set[int]()
+    stack = [top]
+    while stack and len(leaves) <= FEW_INPUTS and len(cone) <= FEW_GATES:
+        node = stack.pop()
+        if net.kinds[node] == INPUT:
+            leaves.add(node)
+        elif node and node not in cone:
+            cone.add(node)
+            stack += [operand >> 1 for operand in net.operands[node][: ARITY[net.kinds[node]]]]
+    return sorted(cone), sorted(leaves)

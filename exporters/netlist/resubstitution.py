@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from exporters.netlist.covering import Subject
-from exporters.netlist.divisors import PRICES, Divisors, Expression
+from exporters.netlist.divisors import Divisors, Expression
+from exporters.netlist.functions import PRICES
 from exporters.netlist.graph import BUILD, CARRY, INPUT, MUX, SUM, Netlist
 from exporters.netlist.truth import column, gate_table, ones
 

@@ -13,7 +13,7 @@ from itertools import count
 
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.covering import Cover, Cut, Subject
-from exporters.netlist.functions import EITHER_GE, build_function, function_ge
+from exporters.netlist.functions import PRICES, build_function, function_ge
 from exporters.netlist.graph import AND, BUILD, CARRY, INPUT, MUX, SUM, XOR, Netlist
 from exporters.netlist.mapping import table_of, wide_cuts
 from toolchain.cost.cells import CELLS
@@ -22,9 +22,6 @@ from toolchain.synthesis.polarity import Gate, with_polarities
 
 CELL_GE = {AND: NAND, XOR: CELLS["xor"].ge, MUX: CELLS["mux"].ge}
 """Of every kind of node from its own operands."""
-
-CHOICE = CELL_GE | {AND: EITHER_GE}
-"""The same while it is chosen what to compute from what: polarities are not known yet."""
 
 WIDEST = 6
 """Most inputs of a node that is built from its function: truth tables of 64 bits."""
@@ -86,7 +83,7 @@ def rebuilt(net: Netlist, subject: Subject, outputs: Sequence[int]) -> tuple[Net
 
     def price(node: int, cut: Cut) -> float:
         if cut == subject.operands(node):
-            return CHOICE[subject.nodes[node][0]]
+            return PRICES[subject.nodes[node][0]]
         table, kept = table_of(subject, node, cut)
         return function_ge(table, len(kept))
 

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporters.netlist.covering import Subject
-from exporters.netlist.divisors import PRICES as GATE_PRICES
 from exporters.netlist.divisors import Divisors, Gate
 from exporters.netlist.functions import (
     AND_GE,
     EITHER_GE,
     INVERTER_GE,
     MUX_GE,
+    PRICES,
     XOR_GE,
     build_function,
     function_ge,
     of_few_inputs,
 )
-from exporters.netlist.graph import AND, INPUT, MUX, STYLES, XOR, Netlist
+from exporters.netlist.graph import AND, MUX, STYLES, XOR, Netlist
 from exporters.netlist.resubstitution import resubstituted
 from exporters.netlist.simulate import Simulator
 from exporters.netlist.tables import tabulated
@@ -28,8 +28,6 @@ from exporters.netlist.truth import column, ones
 from exporters.netlist.words import decision_diagram
 from tests.exporters.netlist.evaluation import every_input
 from toolchain.cost.cells import CELLS
-
-PRICES = {INPUT: 0.0, AND: EITHER_GE, XOR: XOR_GE, MUX: MUX_GE}
 
 AT_LEAST_3_OF_6 = sum((bin(row).count("1") >= 3) << row for row in range(64))
 
@@ -60,7 +58,7 @@ def test_a_function_is_built_of_as_many_gates_as_are_counted(case: tuple[int, in
     lanes = every_input(inputs)
     (row,) = Simulator(net, [2 * node for node in range(1, inputs + 1)], [result]).run(lanes)
     assert int(row[0]) & ones(inputs) == table
-    assert sum(PRICES[kind] for kind in net.kinds[1:]) <= function_ge(table, inputs) + 1e-6
+    assert sum(PRICES.get(kind, 0.0) for kind in net.kinds[1:]) <= function_ge(table, inputs) + 1e-6
 
 
 def test_a_function_and_its_inverse_take_the_same() -> None:
@@ -91,7 +89,7 @@ def values(net: Netlist, literals: list[int], inputs: int) -> np.ndarray:
 
 
 def price(net: Netlist, literals: list[int]) -> float:
-    return sum(GATE_PRICES[kind] for kind, _ in Subject.of(net, literals).nodes.values())
+    return sum(PRICES[kind] for kind, _ in Subject.of(net, literals).nodes.values())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -145,8 +143,8 @@ def normal(form: int | Gate | None) -> object:
 def test_a_form_is_not_taken_at_its_price() -> None:
     divisors = Divisors({i + 1: column(i, 6) for i in range(6)}, ones(6))
     table = column(0, 6) & column(1, 6)
-    assert divisors.find(table, GATE_PRICES[AND]) is None
-    assert divisors.find(table, GATE_PRICES[AND] + 0.01) is not None
+    assert divisors.find(table, PRICES[AND]) is None
+    assert divisors.find(table, PRICES[AND] + 0.01) is not None
 
 
 def test_multiplexers_are_found() -> None:
