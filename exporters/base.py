@@ -171,7 +171,7 @@ EXPORTERS: dict[str, ExporterRow] = {
             Option("name", (), "", "prefix of every symbol, made from the program's name if empty"),
             Option(
                 "prefer",
-                ("auto", "lanes", "columns", "words", "integers", "listed"),
+                ("auto", "lanes", "columns", "nibbles", "words", "listed", "quads", "integers"),
                 "auto",
                 "kernel to take wherever it can compute a layer, in place of the cheapest",
             ),

@@ -29,6 +29,7 @@ SCRATCH_TYPES = {
     "coded": "gf_word",
     "weights": "int8_t",
     "pairs": "int16_t",
+    "quads": "uint32_t",
     "indices": "uint8_t",
     "plain": "uint8_t",
     "totals": "int16_t",

@@ -1005,6 +1005,17 @@ GF_INLINE void gf_put_lanes(gf_unit *row, size_t lane, unsigned count, uint32_t 
     }
 }
 
+/* The same of up to 32 lanes: whole units as they are. */
+GF_INLINE void gf_put_run(gf_unit *row, size_t lane, unsigned count, uint32_t bits)
+{
+    gf_unit *at = row + lane / GF_UNIT_BITS;
+    if (lane % GF_UNIT_BITS || count < 32)
+        gf_put_lanes(row, lane, count, bits);
+    else
+        for (unsigned i = 0; i < 32 / GF_UNIT_BITS; i++)
+            at[i] = (gf_unit)(bits >> (i * GF_UNIT_BITS));
+}
+
 /* Codes of some positions, from `lane` on, into the planes of one channel. */
 GF_KERNEL void gf_lanes_row(const uint8_t *codes, gf_unit *out, unsigned planes, size_t units, size_t lane,
                             unsigned count)
@@ -2027,6 +2038,134 @@ GF_KERNEL void gf_paired_sums(gf_integer_layer GF_FLASH *layer, const int16_t *r
         for (unsigned x = 0; x < row; x++)
             sums[x] += (int32_t)rows[2 * x] * pairs[t] + (int32_t)rows[2 * x + 1] * pairs[t + 1];
 #endif
+}
+
+/* Layer of bytes with thresholds: four products are added to a sum in one instruction, and the sums of some positions
+   compared with their limits, which all are reached from below. */
+
+typedef struct {
+    gf_window window;
+    uint16_t outputs, taps, quads;
+    uint16_t bytes, row;        /* of one output's weights; positions of a row of the result in whole runs */
+    uint8_t base, flip;         /* levels of a weight; what makes bytes of signed operands positive, or 0 */
+    uint8_t levels, codes, pool;
+    uint32_t GF_FLASH *places;  /* [quad][tap]: byte of the padded image that the first window reads */
+    uint8_t GF_FLASH *weights;  /* [output]: digits of [tap], as many as fit a byte */
+    int32_t GF_FLASH *limits;   /* [output][level] sums to be reached, less the bias and what was flipped */
+} gf_quads_layer;
+
+#define GF_QUADS_RUN 32u
+
+/* The image with its padding. */
+GF_KERNEL void gf_quads_pad(gf_quads_layer GF_FLASH *layer, const uint8_t *in, uint8_t *padded)
+{
+    gf_window GF_FLASH *window = &layer->window;
+    const long rows = window->rows, columns = window->columns, above = window->padding_rows;
+    const long before = window->padding_columns;
+    for (unsigned c = 0; c < window->channels; c++, in += rows * columns)
+        for (long y = -above; y < rows + above; y++)
+            for (long x = -before; x < columns + before; x++) {
+                const unsigned inside = y >= 0 && y < rows && x >= 0 && x < columns;
+                *padded++ = (uint8_t)((inside ? in[y * columns + x] : 0u) ^ layer->flip);
+            }
+}
+
+/* What one row of the result reads, from `line` of the padded image on: [quad][position], the first tap in the lowest
+   byte; of 2x2 pooling four such, one for each position of a window. */
+GF_KERNEL void gf_quads_rows(gf_quads_layer GF_FLASH *layer, const uint8_t *line, size_t width, uint32_t *rows)
+{
+    const unsigned across = layer->window.stride_columns;
+    const size_t step = (size_t)across << layer->pool;
+    for (unsigned part = 0; part < (layer->pool ? 4u : 1u); part++)
+        for (unsigned q = 0; q < layer->quads; q++) {
+            const uint8_t *from = line + part / 2 * layer->window.stride_rows * width + part % 2 * across;
+            const uint8_t *a = from + layer->places[4 * q], *b = from + layer->places[4 * q + 1];
+            const uint8_t *c = from + layer->places[4 * q + 2], *d = from + layer->places[4 * q + 3];
+            for (unsigned x = 0; x < layer->row; x++)
+                *rows++ = a[x * step] | (uint32_t)b[x * step] << 8 | (uint32_t)c[x * step] << 16
+                          | (uint32_t)d[x * step] << 24;
+        }
+}
+
+/* Which of a run of positions reach each limit. */
+#if GF_VECTOR_BITS >= 256 && defined(__AVX512VNNI__)
+#include <immintrin.h>
+GF_INLINE void gf_quads_reached(gf_quads_layer GF_FLASH *layer, const uint32_t *rows, const int8_t *weights,
+                                int32_t GF_FLASH *limits, uint32_t *reached)
+{
+    const unsigned quads = layer->quads, row = layer->row, parts = layer->pool ? 4 : 1;
+    typedef int32_t gf_quad_at __attribute__((aligned(1), may_alias));
+    __m512i left = _mm512_set1_epi32(INT32_MIN), right = left;
+    for (unsigned part = 0; part < parts; part++) {
+        __m512i first = _mm512_setzero_si512(), second = first;
+        for (unsigned q = 0; q < quads; q++, rows += row) {
+            const __m512i four = _mm512_set1_epi32(*(const gf_quad_at *)(weights + 4 * q));
+            first = _mm512_dpbusd_epi32(first, _mm512_loadu_si512(rows), four);
+            second = _mm512_dpbusd_epi32(second, _mm512_loadu_si512(rows + 16), four);
+        }
+        left = _mm512_max_epi32(left, first);
+        right = _mm512_max_epi32(right, second);
+    }
+    for (unsigned k = 0; k < layer->levels; k++) {
+        const __m512i limit = _mm512_set1_epi32(limits[k]);
+        reached[k] = _mm512_cmpge_epi32_mask(left, limit) | (uint32_t)_mm512_cmpge_epi32_mask(right, limit) << 16;
+    }
+}
+#else
+GF_INLINE void gf_quads_reached(gf_quads_layer GF_FLASH *layer, const uint32_t *rows, const int8_t *weights,
+                                int32_t GF_FLASH *limits, uint32_t *reached)
+{
+    const unsigned quads = layer->quads, row = layer->row, parts = layer->pool ? 4 : 1;
+    for (unsigned k = 0; k < layer->levels; k++)
+        reached[k] = 0;
+    for (unsigned x = 0; x < GF_QUADS_RUN; x++) {
+        const uint32_t *at = rows + x;
+        int32_t most = INT32_MIN;
+        for (unsigned part = 0; part < parts; part++) {
+            int32_t sum = 0;
+            for (unsigned q = 0; q < quads; q++, at += row)
+                for (unsigned i = 0; i < 4; i++)
+                    sum += (int32_t)(*at >> (8 * i) & 255u) * weights[4 * q + i];
+            most = sum > most ? sum : most;
+        }
+        for (unsigned k = 0; k < layer->levels; k++)
+            reached[k] |= (uint32_t)(most >= limits[k]) << x;
+    }
+}
+#endif
+
+GF_KERNEL void gf_quads_run(gf_quads_layer GF_FLASH *layer, const uint8_t *in, gf_unit *out, uint8_t *padded,
+                            int8_t *weights, uint32_t *rows)
+{
+    gf_window GF_FLASH *window = &layer->window;
+    const unsigned taps = layer->taps, room = 4u * layer->quads, pool = layer->pool;
+    const unsigned high = window->out_rows >> pool, wide = window->out_columns >> pool;
+    const size_t units = ((size_t)high * wide + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    const size_t width = window->columns + 2u * window->padding_columns;
+    for (unsigned o = 0; o < layer->outputs; o++) {
+        gf_weights(layer->weights + (size_t)o * layer->bytes, layer->base, taps, weights + (size_t)o * room);
+        for (unsigned t = taps; t < room; t++)
+            weights[(size_t)o * room + t] = 0;
+    }
+    gf_quads_pad(layer, in, padded);
+    rows += (0u - (uintptr_t)rows) % 64 / 4; /* no vector of them across two lines of the cache */
+    for (unsigned y = 0; y < high; y++) {
+        gf_quads_rows(layer, padded + ((size_t)y << pool) * window->stride_rows * width, width, rows);
+        for (unsigned o = 0; o < layer->outputs; o++)
+            for (unsigned x = 0; x < wide; x += GF_QUADS_RUN) {
+                const unsigned count = wide - x < GF_QUADS_RUN ? wide - x : GF_QUADS_RUN;
+                gf_unit *plane = out + (size_t)o * layer->codes * units;
+                uint32_t reached[(1 << GF_MAX_CODES) - 1];
+                gf_quads_reached(layer, rows + x, weights + (size_t)o * room,
+                                 layer->limits + (size_t)o * layer->levels, reached);
+                for (unsigned p = 0; p < layer->codes; p++, plane += units) {
+                    uint32_t bits = 0;
+                    for (unsigned k = (1u << p) - 1; k < layer->levels; k += 1u << p)
+                        bits ^= reached[k];
+                    gf_put_run(plane, (size_t)y * wide + x, count, bits);
+                }
+            }
+    }
 }
 
 /* Matrix-vector product of plain integers: one output. */

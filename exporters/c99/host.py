@@ -21,9 +21,13 @@ LEVELS = {
 }
 """Levels of x86-64 in rising order: the flags in ``/proc/cpuinfo`` that each adds (psABI, 3.1.1)."""
 
-POPCOUNTS, LOOK_UPS = ("avx512_vpopcntdq", "avx512vpopcntdq"), ("avx512vbmi", "avx512vbmi")
-"""Popcounts of vectors and shuffles of their bytes, which the highest target takes for granted and its
-level does not: the flag in ``/proc/cpuinfo``, and the compilers' name."""
+POPCOUNTS, LOOK_UPS, QUADS = BEYOND = (
+    ("avx512_vpopcntdq", "avx512vpopcntdq"),
+    ("avx512vbmi", "avx512vbmi"),
+    ("avx512_vnni", "avx512vnni"),
+)
+"""Popcounts of vectors, shuffles of their bytes and sums of four products, which the highest target takes
+for granted and its level does not: the flag in ``/proc/cpuinfo``, and the compilers' name."""
 
 UNKNOWN = "x86-64-v2"
 """Level of x86-64 where the system does not say: what NumPy's own builds and today's systems need."""
@@ -99,8 +103,10 @@ def _beyond_level(target: Target, flags: set[str]) -> Target:
         costs, block, positions = replace(costs, word=lower.costs.word), lower.block, lower.positions
     if LOOK_UPS[0] not in flags:
         costs = replace(costs, look=0)
-    there = [name for flag, name in (POPCOUNTS, LOOK_UPS) if flag in flags]
-    missing = {f"-m{name}" for flag, name in (POPCOUNTS, LOOK_UPS) if flag not in flags}
+    if QUADS[0] not in flags:
+        costs = replace(costs, quad=0)
+    there = [name for flag, name in BEYOND if flag in flags]
+    missing = {f"-m{name}" for flag, name in BEYOND if flag not in flags}
     triple, cpu = target.zig
     return replace(
         target,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from exporters.c99 import columns, integer, lanes, listed, nibbles, popcount
+from exporters.c99 import columns, integer, lanes, listed, nibbles, popcount, quads
 from exporters.c99.epilogue import ELEMENTWISE, as_levels, chain_after
 from exporters.c99.forms import Form, Stored, has_planes
 from exporters.c99.kernels import Candidate
@@ -29,12 +29,13 @@ KERNELS: dict[str, Callable[[Layer, Target], Candidate | None]] = {
     "columns": columns.candidate,
     "words": popcount.candidate,
     "nibbles": nibbles.candidate,
+    "quads": quads.candidate,
     "integers": integer.candidate,
     "listed": listed.candidate,
 }
 """Kernels of layers with weights."""
 
-POOLING = frozenset({"lanes", "columns", "words", "integers", "nibbles"})
+POOLING = frozenset({"lanes", "columns", "words", "integers", "nibbles", "quads"})
 """Kernels that pool what they compute, if it is bits."""
 
 FLASH_SLACK, EMBEDDED_SLACK = 4.0, 1.6

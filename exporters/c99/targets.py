@@ -18,7 +18,8 @@ class Costs:
     ``row``: to add one row of one block of lanes to the counters. ``entry``: to make a list entry of
     one weight that is not 0, or of an active input; ``scan``: what any weight takes. ``word``: one xor,
     and, popcount and addition of a word. ``mac``: one multiply-accumulate on integers. ``look``: to look
-    up one vector of bytes and add it, 0 where a shuffle cannot.
+    up one vector of bytes and add it, 0 where a shuffle cannot. ``quad``: one multiply-accumulate on bytes
+    where one instruction adds four, else 0.
     """
 
     row: float
@@ -27,6 +28,7 @@ class Costs:
     word: float
     mac: float
     look: float = 0
+    quad: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,11 @@ _ROWS = (
     _x86(
         "v4",
         512,
-        Costs(row=7, entry=0.5, scan=1.5, word=0.35, mac=0.3, look=1.9),
+        Costs(row=7, entry=0.5, scan=1.5, word=0.35, mac=0.3, look=1.9, quad=0.03),
         "-mprefer-vector-width=512",
         "-mavx512vpopcntdq",
         "-mavx512vbmi",
+        "-mavx512vnni",
         block=32,
         positions=4,
         index=6,

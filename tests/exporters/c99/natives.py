@@ -33,7 +33,7 @@ GCC = COMPILERS["gcc"].command[0]
 def host_flags(target: Target) -> tuple[str, ...]:
     """Flags with which the C for any target compiles on this machine, on vectors as wide as it has."""
     if target.name == "x86-64-v4":
-        there = ("F", "VPOPCNTDQ", "BW", "VBMI")
+        there = ("F", "VPOPCNTDQ", "BW", "VBMI", "VNNI")
         defines = (*(f"-D__AVX512{name}__" for name in there), "-I", str(SHIM))
         return ("-std=c99", "-Wall", "-Wextra", "-Wno-psabi", "-march=x86-64-v3", *defines)
     return (*STRICT, *(target.gcc if target.name in ("x86-64-v2", "x86-64-v3") else ()))

@@ -213,20 +213,22 @@ def test_the_targets_a_machine_runs(machine: str, flags: list[str] | None, names
 
 def test_instructions_beyond_a_level_are_used_only_where_they_are() -> None:
     gcc, zig = (Compiler("", (), kind, "") for kind in ("gcc", "zig"))
-    counts, looks = "avx512_vpopcntdq", "avx512vbmi"
-    added = ([counts, looks], [counts], [looks], [])
-    both, only, other, slow = (runnable("x86_64", [*V4, *flags])["x86-64-v4"] for flags in added)
-    assert target_flags(gcc, both) == (*TARGETS["x86-64-v4"].gcc, "-mtune=native")
-    assert {"-mavx512vpopcntdq", "-mavx512vbmi"} <= set(target_flags(gcc, both))
+    counts, looks, quads = "avx512_vpopcntdq", "avx512vbmi", "avx512_vnni"
+    added = ([counts, looks, quads], [counts], [looks], [quads], [])
+    every, only, other, third, slow = (runnable("x86_64", [*V4, *flags])["x86-64-v4"] for flags in added)
+    assert target_flags(gcc, every) == (*TARGETS["x86-64-v4"].gcc, "-mtune=native")
+    assert {"-mavx512vpopcntdq", "-mavx512vbmi", "-mavx512vnni"} <= set(target_flags(gcc, every))
     assert "-mavx512vbmi" not in target_flags(gcc, only)
     assert "-mavx512vpopcntdq" not in target_flags(gcc, other)
+    assert "-mavx512vnni" in target_flags(gcc, third)
     assert target_flags(gcc, slow) == ("-march=x86-64-v4", "-mprefer-vector-width=512", "-mtune=native")
-    assert target_flags(zig, both) == ("-mcpu=x86_64_v4+avx512vpopcntdq+avx512vbmi",)
+    assert target_flags(zig, every) == ("-mcpu=x86_64_v4+avx512vpopcntdq+avx512vbmi+avx512vnni",)
     assert target_flags(zig, only) == ("-mcpu=x86_64_v4+avx512vpopcntdq",)
     assert target_flags(zig, slow) == ("-mcpu=x86_64_v4",)
     assert only.costs.word < 1 < slow.costs.word
     assert (slow.block, slow.positions, slow.lane) == (1, 1, 512)
     assert other.costs.look > 0 == only.costs.look == slow.costs.look
+    assert third.costs.quad > 0 == only.costs.quad == slow.costs.quad
 
 
 def test_a_portable_target_has_no_flags_of_a_machine() -> None:

@@ -142,7 +142,8 @@ def test_a_failed_call_leaves_nothing_behind(native: Native) -> None:
         ({"layout": "cargo"}, "layout must be one of plain, arduino, zephyr, not 'cargo'"),
         (
             {"kernel": "fast"},
-            "kernel must be one of auto, lanes, columns, words, nibbles, integers, listed, not 'fast'",
+            "kernel must be one of auto, lanes, columns, words, nibbles, quads, integers, listed, "
+            "not 'fast'",
         ),
     ],
 )

@@ -26,9 +26,9 @@ from tests.compilers import COMPILERS
 from tests.exporters.c99.natives import GCC, STRICT, call, host_flags, write
 from tests.exporters.c99.test_plan import replay
 from tests.exporters.c99.test_programs import (
+    BESIDE,
     LAYOUTS,
     bit_program,
-    many_groups,
     mixed_programs,
     random_layer,
     roomy,
@@ -143,7 +143,8 @@ def sanitized_programs(number: int) -> list[Program]:
 
 
 @pytest.mark.parametrize(
-    ("layout", "kernel"), [("x86-64-v3", "auto"), ("x86-64-v4", "nibbles"), ("cortex-m4", "auto")]
+    ("layout", "kernel"),
+    [("x86-64-v3", "auto"), ("x86-64-v4", "nibbles"), ("x86-64-v4", "quads"), ("cortex-m4", "auto")],
 )
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(
     layout: str, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +152,7 @@ def test_address_and_undefined_behaviour_sanitizers_find_nothing(
     """Every buffer of the arena has a place of its own between poisoned bytes, so that no kernel reads or
     writes one element beyond what it was planned to have; arrays and constants are guarded anyway."""
     programs = sanitized_programs(list(LAYOUTS).index(layout))
-    program = merged("net", [*programs, *[many_groups()] * (kernel == "nibbles")])
+    program = merged("net", [*programs, *BESIDE.get(kernel, [])])
     gaps: list[tuple[int, int]] = []
 
     def plan(program: Program, target: Target, kernel: str) -> Plan:
@@ -362,6 +363,7 @@ HOT = {
     "columns": "gf_columns_run",
     "integers": "gf_paired_sums",
     "nibbles": "gf_look_up",
+    "quads": "gf_quads_run",
 }
 """Where each kernel spends its time."""
 
@@ -372,15 +374,15 @@ REGISTERS = {"x86-64-v2": "xmm", "x86-64-v3": "ymm", "x86-64-v4": "zmm"}
 
 @pytest.mark.parametrize(
     ("kernel", "target"),
-    [(kernel, target) for kernel in HOT for target in ("x86-64-v2", "x86-64-v3")]
-    + [("nibbles", "x86-64-v4")],
+    [(kernel, target) for kernel in HOT if kernel != "quads" for target in ("x86-64-v2", "x86-64-v3")]
+    + [("nibbles", "x86-64-v4"), ("quads", "x86-64-v4")],
 )
 def test_the_compiler_makes_vectors_of_hot_functions(kernel: str, target: str, tmp_path: Path) -> None:
     """``benchmarks/c99_vectorized.py`` measures what this looks at: instructions on whole vectors."""
     rng = np.random.default_rng(0)
     b = Builder("net")
-    x = b.input("x", (16, 20, 24), Interval(0, 1))
-    conv = Conv2d(Weights(rng.integers(-1, 2, (256, 16, 3, 3)), 3), None, (1, 1), (1, 1))
+    x = b.input("x", (4, 20, 24), Interval(0, 1))
+    conv = Conv2d(Weights(rng.integers(-1, 2, (256, 4, 3, 3)), 3), None, (1, 1), (1, 1))
     bits = Threshold(rng.integers(-9, 9, (256, 1)), np.ones(256, int))
     source = generate(b.build(outputs=(b.add(bits, b.add(conv, x)),)), target, vectors=0, kernel=kernel)
     counts = {}
@@ -399,5 +401,6 @@ def vector_instructions(folder: Path, function: str, register: str) -> int:
     bodies = re.findall(rf"<{function}[^>]*>:\n(.*?)(?:\n\n|\Z)", listing, re.DOTALL)
     assert bodies, f"{function} is not there"
     return sum(
-        len(re.findall(rf"\bv?p(?:and|xor|or|add|mul|madd)\w*\s.*%{register}", body)) for body in bodies
+        len(re.findall(rf"\bv?p(?:and|xor|or|add|mul|madd|dpbusd)\w*\s.*%{register}", body))
+        for body in bodies
     )

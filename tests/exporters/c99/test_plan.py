@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporters.base import EXPORTERS
 from exporters.c99.build import generate
 from exporters.c99.forms import Form
 from exporters.c99.plan import KERNELS, Plan, plan_program
@@ -23,6 +24,11 @@ from runtime.weights import Weights
 from tests.exporters.c99.natives import GCC, STRICT, call, write
 from tests.exporters.c99.test_programs import NAMES, TRAINED, bit_program, random_layer
 from tests.programs import programs
+
+
+def test_every_kernel_can_be_preferred() -> None:
+    (prefer,) = (option for option in EXPORTERS["c99"].options if option.name == "prefer")
+    assert set(prefer.choices) == {"auto", *KERNELS}
 
 
 @dataclass(frozen=True)

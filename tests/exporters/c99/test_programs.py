@@ -245,6 +245,43 @@ def many_groups() -> Program:
     return b.build(outputs=(second, third, moved, *ends, *pools))
 
 
+def many_bytes() -> Program:
+    """Layers on bytes with thresholds: signed and not, in whole runs and in parts, in steps, with holes
+    between taps, with biases far apart; each plain and pooled."""
+    rng = np.random.default_rng(0)
+    b = Builder("bytes")
+    x = b.input("x", (3, 9, 70), Interval(0, 255))
+    signed = b.input("signed", (2, 8, 32), Interval(-128, 127))
+    far, one = 2**40 * np.arange(-4, 5), (1, 1)
+
+    def layer(source: str, levels: int, size: tuple[int, int], *settings: tuple[int, int]) -> str:
+        codes = pruned_codes(rng, (9, b.type_of(source).channels, *size), levels)
+        return b.add(Conv2d(Weights(codes, levels), None, *settings), source)
+
+    ends = []
+    for _ in range(2):
+        ends += [
+            _thresholds(rng, b, layer(x, 127, (3, 3), one, one), 1),
+            _thresholds(rng, b, layer(x, 3, (2, 5), one, (3, 2), (2, 3)), 15),
+            _thresholds(rng, b, layer(x, 16, (3, 2), (2, 2), (0, 1)), 3),
+            _thresholds(rng, b, layer(signed, 127, (3, 3), one, one), 1),
+            _thresholds(rng, b, layer(signed, 64, (1, 3), (1, 3), (0, 3)), 3),
+        ]
+        biased = Conv2d(Weights(pruned_codes(rng, (9, 2, 3, 3), 5), 5), far, one)
+        ends.append(b.add(Threshold(far[:, None], np.array([1, -1, -1] * 3)), b.add(biased, signed)))
+    return b.build(outputs=(*ends[:6], *(b.add(MaxPool((2, 2), (2, 2)), end) for end in ends[6:])))
+
+
+BESIDE = {
+    "columns": [many_outputs()],
+    "lanes": [many_positions()],
+    "nibbles": [many_groups()],
+    "quads": [many_bytes()],
+    "listed": [random_layer(0, wide=False)],
+}
+"""Programs beside random layers that each kernel has to meet."""
+
+
 def mixed_programs(number: int) -> list[Program]:
     """Random programs in which layers meet what works on bits: skips, multiplexers, pooling, sums."""
     first = ["Conv2d", "Threshold"]
@@ -303,20 +340,21 @@ def test_random_layers_on_every_layout_and_kernel(layout: str, kernel: str, tmp_
     number = list(LAYOUTS).index(layout) * len(PREFERENCES) + PREFERENCES.index(kernel)
     wide = number % 3 == 2
     layers = [random_layer(seed, wide) for seed in range(10 * number, 10 * number + 10)]
-    layers += [many_outputs()] * (kernel == "columns") + [many_positions()] * (kernel == "lanes")
-    layers += [many_groups()] * (kernel == "nibbles")
+    layers += BESIDE.get(kernel, [])
     level = ("-O0", "-O1")[number % 2]
     native = assert_right(merged("layers", layers), roomy(layout), kernel, tmp_path, number, level)
     used = {step.candidate.kernel for step in native.source.plan.steps if step.candidate}
-    offered = kernel != "nibbles" or TARGETS[layout].costs.look
+    costs = TARGETS[layout].costs
+    offered = {"nibbles": costs.look, "quads": costs.quad}.get(kernel, 1)
     assert kernel in used or kernel == "auto" or not offered
 
 
-def test_look_ups_of_six_bits_on_a_processor_without_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel", ["nibbles", "quads"])
+def test_instructions_beyond_a_level_on_a_processor_without_them(kernel: str, tmp_path: Path) -> None:
     plain = replace(roomy("x86-64-v4"), name="plain")
-    program = merged("layers", [many_groups(), *(random_layer(seed, False) for seed in range(6, 30, 6))])
-    native = assert_right(program, plain, "nibbles", tmp_path, 0)
-    assert "nibbles" in {step.candidate.kernel for step in native.source.plan.steps if step.candidate}
+    program = merged("layers", [*BESIDE[kernel], *(random_layer(seed, False) for seed in range(6, 30, 6))])
+    native = assert_right(program, plain, kernel, tmp_path, 0)
+    assert kernel in {step.candidate.kernel for step in native.source.plan.steps if step.candidate}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -7,11 +7,13 @@
 #undef __AVX512VPOPCNTDQ__
 #undef __AVX512BW__
 #undef __AVX512VBMI__
+#undef __AVX512VNNI__
 #include_next <immintrin.h>
 #define __AVX512F__ 1
 #define __AVX512VPOPCNTDQ__ 1
 #define __AVX512BW__ 1
 #define __AVX512VBMI__ 1
+#define __AVX512VNNI__ 1
 #include <stdint.h>
 
 typedef long long shim_m512i_at __attribute__((vector_size(64), aligned(1), may_alias));
@@ -21,6 +23,7 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
 
 #define _mm512_setzero_si512() ((__m512i){0})
 #define _mm512_set1_epi64(value) ((__m512i){0} + (value))
+#define _mm512_set1_epi32(value) ((__m512i)((shim_sixteen){0} + (int32_t)(value)))
 #define _mm512_loadu_si512(at) (*(const shim_m512i_at *)(at))
 #define _mm512_storeu_si512(at, value) (*(shim_m512i_at *)(at) = (value))
 #define _mm512_and_si512(a, b) ((a) & (b))
@@ -42,6 +45,8 @@ typedef int32_t shim_sixteen __attribute__((vector_size(64), may_alias));
                        : ((a) ^ (b)) & (c))
 #define _mm512_popcnt_epi64(words) shim_popcounts(words)
 #define _mm512_madd_epi16(a, b) shim_pair_sums(a, b)
+#define _mm512_dpbusd_epi32(sums, a, b) shim_quad_sums(sums, a, b)
+#define _mm512_max_epi32(a, b) shim_larger(a, b)
 #define _mm512_cvtepi64_epi32(words) shim_low_halves(words)
 #define _mm512_cvtepi16_epi32(words) shim_widened(words)
 #define _mm512_castsi256_si512(words) ((__m512i){(words)[0], (words)[1], (words)[2], (words)[3]})
@@ -82,6 +87,23 @@ static inline __m512i shim_pair_sums(__m512i a, __m512i b)
     for (int i = 0; i < 16; i++)
         sums[i] = left[2 * i] * right[2 * i] + left[2 * i + 1] * right[2 * i + 1];
     return (__m512i)sums;
+}
+
+static inline __m512i shim_quad_sums(__m512i given, __m512i a, __m512i b)
+{
+    const shim_sixty_four left = (shim_sixty_four)a, right = (shim_sixty_four)b;
+    shim_sixteen sums = (shim_sixteen)given;
+    for (int i = 0; i < 64; i++)
+        sums[i / 4] += (uint8_t)left[i] * right[i];
+    return (__m512i)sums;
+}
+
+static inline __m512i shim_larger(__m512i a, __m512i b)
+{
+    shim_sixteen left = (shim_sixteen)a, right = (shim_sixteen)b;
+    for (int i = 0; i < 16; i++)
+        left[i] = left[i] > right[i] ? left[i] : right[i];
+    return (__m512i)left;
 }
 
 static inline __m512i shim_popcounts(__m512i words)
