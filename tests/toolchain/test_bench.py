@@ -226,9 +226,12 @@ def test_images_of_a_data_set(tmp_path: Path, invoke: Invoke) -> None:
             ["--executors", "onnx-reference", "--kernel", "blas"],
             "--kernel is for packed, not for onnx-reference; leave it out, or choose another executor",
         ),
+        (["--threads", 100_000], "Invalid value for '--threads': 100000 is not in the range 1<=x<=256."),
     ],
 )
-def test_mistakes_are_one_line(program: Path, arguments: list[str], message: str, invoke: Invoke) -> None:
+def test_mistakes_are_one_line(
+    program: Path, arguments: list[object], message: str, invoke: Invoke
+) -> None:
     code, out, err = invoke("bench", program, *QUICK, *arguments)
     assert (code, out) == (2, "")
     assert err.startswith(f"gatefold: {message}")

@@ -22,6 +22,7 @@ from toolchain.bench.machine import blas_warning
 from toolchain.bench.results import save_result
 from toolchain.bench.text import to_plain_text
 from toolchain.cli.common import (
+    PARALLEL,
     data_dir_option,
     data_option,
     emit,
@@ -120,7 +121,7 @@ def data_samples(
 )
 @click.option(
     "--threads",
-    type=click.IntRange(1),
+    type=PARALLEL,
     default=1,
     show_default=True,
     help="Threads of everything that can use them; the table says who did.",

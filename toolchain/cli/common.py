@@ -37,6 +37,9 @@ set_option = click.option(
     multiple=True,
     help="Change any key of the recipe, as in train.",
 )
+PARALLEL = click.IntRange(1, 256)
+"""Threads or processes at once; more than any machine has would take its memory instead."""
+
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 
 
@@ -73,9 +76,7 @@ def tuning_options(verb: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(KERNELS),
         help="Which kernel `packed` prefers for layers with weights [default: auto].",
     )
-    threads = click.option(
-        "--threads", type=click.IntRange(1), help="Threads of the executor [default: one]."
-    )
+    threads = click.option("--threads", type=PARALLEL, help="Threads of the executor [default: one].")
     return kernel(threads(verb))
 
 

@@ -16,6 +16,7 @@ import click
 
 from runtime.errors import GatefoldError, InputError
 from toolchain.cli.common import (
+    PARALLEL,
     command_line,
     data_dir_option,
     emit,
@@ -67,7 +68,7 @@ SAMPLERS = ("tpe", "nsga2", "random")
 @click.option(
     "--refine", type=click.IntRange(1), metavar="EPOCHS", help="Train the front again, for so many epochs."
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, here.")
+@click.option("--workers", type=PARALLEL, default=1, show_default=True, help="Processes, here.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="tpe", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sampler.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of every trial, phases in proportion.")

@@ -15,6 +15,7 @@ import click
 
 from runtime.errors import GatefoldError, InputError
 from toolchain.cli.common import (
+    PARALLEL,
     command_line,
     data_dir_option,
     emit,
@@ -96,7 +97,7 @@ def _numbers(_context: click.Context, parameter: click.Parameter, text: str) -> 
 @set_option
 @data_dir_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, here.")
+@click.option("--workers", type=PARALLEL, default=1, show_default=True, help="Processes, here.")
 @click.option("--storage", metavar="URL", help="A database server for the queue [default: a file].")
 @click.option("--resume", is_flag=True, help="Go on with the study, or work on it as well.")
 @click.option(
