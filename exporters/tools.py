@@ -106,13 +106,13 @@ def run_command(
     settings: Mapping[str, str] | None = None,
     log: str = "output.log",
 ) -> Outcome:
-    """Run ``command`` in ``folder``, with its output in the file ``log`` there.
+    """Run ``command`` in ``folder``, with its output in the file ``log`` and its temporary files there.
 
     ``settings`` are added to the environment. After ``timeout`` seconds, and on Ctrl-C, the program ends
     with every process it started. Raises GatefoldError, which says ``what`` was done, where it cannot
     start or takes too long.
     """
-    environ = os.environ | {"LC_ALL": "C"} | dict(settings or {})
+    environ = os.environ | {"LC_ALL": "C", "TMPDIR": str(folder)} | dict(settings or {})
     path = folder / log
     try:
         with path.open("wb") as file:

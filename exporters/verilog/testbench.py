@@ -93,7 +93,7 @@ def _verdict(design: Design, checks: bool) -> list[str]:
     lines = []
     if checks:
         lines = [
-            f'        if (missing) $display("FAIL: run it where the files {design.name}_*.hex are");',
+            f'        if (missing != 0) $display("FAIL: run it where the files {design.name}_*.hex are");',
             '        else if (errors == 0 && received == VECTORS) $display("PASS: %0d samples", received);',
             '        else $display("FAIL: %0d of %0d samples wrong, %0d missing", errors, VECTORS,',
             "                      VECTORS - received);",

@@ -396,10 +396,11 @@ def test_termination_ends_what_was_started(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     child = f"import os, time; open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     code = (
-        "import sys; from pathlib import Path; from toolchain.cli.main import cli, main\n"
+        "import sys, click; from pathlib import Path; from toolchain.cli.main import cli, main\n"
         "from exporters.tools import run_command\n"
-        f"cli.main = lambda *a, **k: run_command((sys.executable, '-c', {child!r}), "
-        f"Path({str(tmp_path)!r}), 'sleeping', 60)\n"
+        f"command = sys.executable, '-c', {child!r}\n"
+        f"sleep = lambda: run_command(command, Path({str(tmp_path)!r}), 'sleeping', 60)\n"
+        "cli.get_command = lambda context, name: click.Command(name, callback=sleep)\n"
         "main(['demo'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
@@ -409,7 +410,7 @@ def test_termination_ends_what_was_started(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert err == "gatefold: terminated; every file left is whole, and what has --resume goes on with it\n"
+    assert err == "gatefold: terminated; every file left is whole; --resume goes on where a verb has it\n"
     for _ in range(100):
         try:
             os.kill(int(marker.read_text()), 0)

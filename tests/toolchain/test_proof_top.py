@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from exporters.verilog import wiring as wirings
 from exporters.verilog.build import pipelining
 from exporters.verilog.sources import sources
 from exporters.verilog.wiring import whole_plan, wire
+from runtime.errors import InputError
 from runtime.ir import Builder, Program
 from runtime.ops import OPS, And, ArgMax, Concat, Conv2d, Dense, MaxPool, Or, Reshape, Threshold, Transpose
 from runtime.serialize import save
@@ -295,7 +297,7 @@ def test_verify_proves_the_top_module_that_is_asked_for(tmp_path: Path, invoke: 
     x, y = b.input("x", (3, 2, 2), BIT), b.input("y", (3, 2, 2), BIT)
     save(b.build((b.add(Or(), x, y),)), tmp_path / "net.gfold")
     quick = ("--executors", "packed", "--samples", 9, "--json")
-    options = ("--pipeline", "levels", "--levels", 1, "--tables", 4)
+    options = ("--levels", 1, "--tables", 4)
     code, out, err = invoke("verify", tmp_path / "net.gfold", *quick, "--prove", *options)
     assert code == 0, err
     last = json.loads(out)["proof"]["rows"][-1]
@@ -304,4 +306,40 @@ def test_verify_proves_the_top_module_that_is_asked_for(tmp_path: Path, invoke: 
     assert last["verilog"]["status"] == PROVED
     code, _, err = invoke("verify", tmp_path / "net.gfold", *quick, *options)
     assert code == 2
-    assert "--pipeline and --tables say which top module to prove; give --prove, and no --part" in err
+    assert (
+        "--pipeline, --levels, --depth and --tables say which top module to prove; give --prove, and no"
+        in err
+    )
+
+
+@needs_yosys
+def test_verify_proves_the_style_that_is_exported(tmp_path: Path, invoke: Invoke) -> None:
+    b = Builder("net")
+    x = b.input("x", (9,), BIT)
+    sums = b.add(Dense(Weights(np.ones((1, 9), np.int8), 3)), x)
+    save(b.build((sums,)), tmp_path / "net.gfold")
+    seen = []
+
+    def wired(plan: object, name: str, style: str) -> NoReturn:
+        seen.append(style)
+        raise InputError("far enough")
+
+    quick = ("--executors", "packed", "--samples", 9, "--prove")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolchain.proof.top.wire", wired)
+        for options in ((), ("--tables", 6), ("--tables", 6, "--style", "gates"), ("--tables", 4)):
+            invoke("verify", tmp_path / "net.gfold", *quick, *options)
+    assert seen == ["gates", "lut6", "gates", "gates"]
+
+
+@needs_yosys
+def test_mistakes_are_found_before_anything_is_proved(tmp_path: Path, invoke: Invoke) -> None:
+    b = Builder("net")
+    save(b.build((b.add(Or(), b.input("x", (3,), BIT), b.input("y", (3,), BIT)),)), tmp_path / "net.gfold")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolchain.cli.verify.proofs", lambda *_: pytest.fail("proved"))
+        for options in (("--executors", "nosuch"), ("--vectors", tmp_path / "no.npz")):
+            code, _, err = invoke("verify", tmp_path / "net.gfold", "--prove", *options)
+            assert (code, len(err.splitlines())) == (2, 1)
+    code, _, err = invoke("verify", tmp_path / "net.gfold", "--style", "lut6")
+    assert (code, err) == (2, "gatefold: --style is of the circuits to prove; give --prove too\n")

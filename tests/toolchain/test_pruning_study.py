@@ -131,7 +131,7 @@ def test_a_study_stopped_at_any_moment_resumes_to_the_same_weights(
 def test_an_interruption_is_told_in_one_line(studies):
     _, _, log = studies["as Ctrl-C does"]
     last = log.read_text().splitlines()[-1]
-    assert last == "gatefold: interrupted; every file left is whole, and what has --resume goes on with it"
+    assert last == "gatefold: interrupted; every file left is whole; --resume goes on where a verb has it"
 
 
 def start(*command: object) -> subprocess.Popen[str]:

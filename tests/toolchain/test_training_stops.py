@@ -131,7 +131,7 @@ def test_an_interruption_is_one_line_and_the_run_goes_on(tmp_path, finished, rec
     directory = copy_run(stopped_directory, tmp_path / "run")
     *epochs, last = filter(None, log.read_text().splitlines())
     assert [line.split(":")[0] for line in epochs] == ["epoch 1/4 pretrain"]
-    assert last == "gatefold: interrupted; every file left is whole, and what has --resume goes on with it"
+    assert last == "gatefold: interrupted; every file left is whole; --resume goes on where a verb has it"
     names = sorted(path.name for path in directory.iterdir())
     assert names == ["checkpoint.pt", "metrics.jsonl", "recipe.json", "run.lock"]
     train(recipe, digits, directory, resume=True)

@@ -39,14 +39,16 @@ VERBS = {
 
 INTERRUPTED, TERMINATED = 130, 143
 
-ON_DISK = "every file left is whole, and what has --resume goes on with it"
+ON_DISK = "every file left is whole; --resume goes on where a verb has it"
 
-COMMON = (GatefoldError, click.ClickException, click.Abort, KeyboardInterrupt)
+
+class Terminated(BaseException):
+    """SIGTERM: what a time limit or a service manager sends, to be treated as Ctrl-C. Not a
+    KeyboardInterrupt, which click makes an Abort of."""
+
+
+COMMON = (GatefoldError, click.ClickException, click.Abort, KeyboardInterrupt, Terminated)
 """What all processes that ``torchrun`` starts on a machine meet alike; the first says it for all."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a time limit or a service manager sends, to be treated as Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:
@@ -109,6 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         GatefoldError,
         click.Abort,
         KeyboardInterrupt,
+        Terminated,
         MemoryError,
         OSError,
     ) as error:

@@ -5,34 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from exporters.netlist.stages import stages
-from exporters.verilog.build import TABLES, checked_numbers
-from runtime.errors import GatefoldError, MismatchError
+from exporters.verilog.build import TABLES, checked_numbers, style_of
+from runtime.errors import GatefoldError, MismatchError, MissingToolError
 from runtime.ir import Program
 from toolchain.cli.common import table, tell
 from toolchain.proof.prove import OPEN, PROVED, WRONG, Outcome, Row, prove
 from toolchain.proof.top import Form, prove_tops
 from toolchain.synthesis.yosys import find_yosys
 
-TOPS = (Form("combinational"), Form("layers"))
-"""Top modules that are proved where none is asked for."""
+TOPS = ("combinational", "layers")
+"""Pipelines of the top modules that are proved where none is asked for."""
 
 
 def chosen_forms(pipeline: str | None, levels: str, depth: str, tables: str) -> tuple[Form, ...]:
     """What the options of the exporter mean. Raises InputError."""
-    if pipeline is None and not (levels or depth) and tables == "none":
-        return TOPS
-    pipeline = pipeline or "layers"
+    if pipeline is None and not (levels or depth):
+        return tuple(Form(one, tables=TABLES[tables]) for one in TOPS)
+    pipeline = pipeline or ("levels" if levels else "depth")
     return (Form(pipeline, **checked_numbers(pipeline, levels, depth), tables=TABLES[tables]),)
 
 
 def proofs(
-    program: Program, part: str | None, style: str, limit: int, forms: tuple[Form, ...] = TOPS
+    program: Program, part: str | None, style: str | None, limit: int, forms: tuple[Form, ...]
 ) -> list[Row]:
     """What is proved of every circuit of ``program`` and of its top module in ``forms``, or of ``part``
-    alone."""
+    alone. ``style``: of the circuits; None or ``auto``: as they are exported. Raises MissingToolError
+    where Yosys or its ABC is not there."""
     yosys = find_yosys("--prove")
+    if yosys.abc is None:
+        raise MissingToolError(
+            f"--prove needs yosys-abc, which {yosys.name} comes without: pip install 'gatefold[synth]'"
+        )
     parts = stages(program)
-    if part:
+    if style in (None, "auto"):
+        style = style_of(forms[0].tables)
+    if part is not None:
         return prove([parts.part(part)], yosys, style, limit, progress=tell)
     rows = prove(parts.circuits, yosys, style, limit, progress=tell)
     return rows and rows + prove_tops(parts, rows, forms, yosys, style, limit, progress=tell)
@@ -52,9 +59,13 @@ def proof_json(rows: list[Row]) -> dict[str, Any]:
 
 
 def proof_table(rows: list[Row]) -> str:
-    """One row per circuit."""
+    """One row per circuit, and how many are proved."""
     cells = [[row.stage, row.op, row.positions, _text(row.program), _text(row.verilog)] for row in rows]
-    return table(["circuit", "op", "positions", "program = netlist", "Verilog = netlist"], cells)
+    found = proof_json(rows)
+    return (
+        table(["circuit", "op", "positions", "program = netlist", "Verilog = netlist"], cells)
+        + f"\n{found['proved']} proved, {found['differing']} differing, {found['not_proved']} not proved"
+    )
 
 
 def _text(outcome: Outcome) -> str:

@@ -26,7 +26,7 @@ from toolchain.cli.common import (
     table,
     tell_download,
 )
-from toolchain.cli.proof import TOPS, check_proofs, chosen_forms, proof_json, proof_table, proofs
+from toolchain.cli.proof import check_proofs, chosen_forms, proof_json, proof_table, proofs
 from toolchain.compare import Comparison, Samples, compare, random_samples, verdict
 from toolchain.cost.nodes import macs_of
 from toolchain.executors import chosen
@@ -137,10 +137,8 @@ def model_line(found: dict[str, int]) -> str:
 )
 @click.option(
     "--style",
-    type=click.Choice(list(STYLES)),
-    default="gates",
-    show_default=True,
-    help="Of the circuits to prove.",
+    type=click.Choice(["auto", *STYLES]),
+    help="Of the circuits to prove [default: auto, as for `export`: lut6 with --tables 6, else gates].",
 )
 @click.option(
     "--synthesize-limit",
@@ -177,7 +175,7 @@ def command(
     run: Path | None,
     proving: bool,
     part: str | None,
-    style: str,
+    style: str | None,
     limit: int,
     pipeline: str | None,
     levels: str,
@@ -193,12 +191,15 @@ def command(
     loaded = load(program)
     if part is not None and not proving:
         raise InputError("--part names a circuit to prove; give --prove too")
-    forms = chosen_forms(pipeline, levels, depth, tables)
-    if forms is not TOPS and (part is not None or not proving):
+    if style is not None and not proving:
+        raise InputError("--style is of the circuits to prove; give --prove too")
+    of_top = pipeline or levels or depth or tables != "none"
+    if of_top and (part is not None or not proving):
         raise InputError(
-            "--pipeline and --tables say which top module to prove; give --prove, and no --part"
+            "--pipeline, --levels, --depth and --tables say which top module to prove; give --prove, and "
+            "no --part"
         )
-    proved = proofs(loaded, part, style, limit, forms) if proving else []
+    forms = chosen_forms(pipeline, levels, depth, tables)
     rows = chosen("all" if executors is None else executors)
     stored = read_vectors(vectors, loaded) if vectors else None
     if samples is None:
@@ -215,6 +216,7 @@ def command(
         raise InputError("nothing to verify: give --samples above 0, --vectors or --data")
     count = sum(len(next(iter(s.values()))) for s in [*sets, *([stored.inputs] if stored else [])])
     running = [name for name, row in rows.items() if not row.missing()]
+    proved = proofs(loaded, part, style, limit, forms) if proving else []
     with progress_bar("verifying", count * len(running)) as advance:
         comparison = compare(loaded, sets, rows, executors is not None, advance, stored)
     result = comparison.to_json()
