@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from exporters.c99.forms import Form, per
+from exporters.c99.integer import MOST_UNPACKED, UNPACK_COST
 from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
@@ -17,14 +18,11 @@ from runtime.types import IntArray
 RUN = 32
 """Positions whose sums are in registers, ``GF_QUADS_RUN``."""
 
-MOST_UNPACKED = 16 * 1024
-"""Bytes of weights, which are unpacked once."""
-
 LINE = 64
 """Bytes to a multiple of which rows are aligned for speed."""
 
-COMPARED, FILLED, UNPACKED = 0.5, 1.0, 4.0
-"""Instructions for one threshold of one sum, for four taps of one position, and to unpack a weight."""
+COMPARED, FILLED = 0.5, 1.0
+"""Instructions for one threshold of one sum, and for four taps of one position."""
 
 
 def candidate(layer: Layer, target: Target) -> Candidate | None:
@@ -44,7 +42,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         return None
     positions = (layer.result.shape[1] >> pool) * row << 2 * pool
     multiplied = 4 * quads * target.costs.quad + layer.levels.limits.shape[1] * COMPARED
-    cost = positions * (layer.outputs * multiplied + quads * FILLED) + layer.codes.size * UNPACKED
+    cost = positions * (layer.outputs * multiplied + quads * FILLED) + layer.codes.size * UNPACK_COST
     height, width = _padded(layer)
     scratch = {
         "plain": image.channels * height * width + (row - columns) * (layer.stride[1] << pool),

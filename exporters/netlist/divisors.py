@@ -17,11 +17,6 @@ class Gate:
     operands: tuple[Expression, ...]
     inverted: int = 0
 
-    @property
-    def price(self) -> float:
-        """Of this gate and those it reads."""
-        return PRICES[self.kind] + sum(one.price for one in self.operands if isinstance(one, Gate))
-
 
 Expression = int | Gate
 

@@ -191,7 +191,7 @@ def of_few_inputs(net: Netlist, literal: int) -> int:
     full = ones(len(leaves))
     for node in cone:
         operands = net.operands[node][: ARITY[net.kinds[node]]]
-        tables[node] = gate_table(net.kinds[node], [tables[o >> 1] ^ full * (o & 1) for o in operands])
+        tables[node] = gate_table(net.kinds[node], operands, tables, full)
     table = tables[literal >> 1] ^ full * (literal & 1)
     return build_function(net, table, [2 * leaf for leaf in leaves])
 

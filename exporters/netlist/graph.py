@@ -10,7 +10,7 @@ its carry, and since both are self-dual (inverting all inputs inverts both outpu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -193,3 +193,10 @@ BUILD: Final[dict[int, Callable[..., int]]] = {
     CARRY: Netlist.carry,
 }
 """What builds a node of every kind from literals."""
+
+
+def built(
+    net: Netlist, kind: int, operands: Iterable[int], place: Mapping[int, int] | Sequence[int]
+) -> int:
+    """A node of another netlist in ``net``; ``place``: the literals of the nodes that it reads."""
+    return BUILD[kind](net, *(place[literal >> 1] ^ (literal & 1) for literal in operands))

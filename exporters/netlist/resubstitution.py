@@ -9,12 +9,12 @@ than the gates that only this one needs, it takes their place.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from exporters.netlist.covering import Subject
 from exporters.netlist.divisors import Divisors, Expression
 from exporters.netlist.functions import PRICES
-from exporters.netlist.graph import BUILD, CARRY, INPUT, MUX, SUM, Netlist
+from exporters.netlist.graph import CARRY, INPUT, MUX, SUM, Netlist, built
 from exporters.netlist.truth import column, gate_table, ones
 
 WINDOW = 10
@@ -91,18 +91,7 @@ class _Gates:
 
     def order(self) -> list[int]:
         """The gates, each behind those that it reads."""
-        found: dict[int, None] = {}
-        stack = [literal >> 1 for literal in self.outputs]
-        while stack:
-            node = stack[-1]
-            operands = [] if node in found else self._operands(node)
-            if missing := [one for one in operands if one in self.nodes and one not in found]:
-                stack += missing
-                continue
-            stack.pop()
-            if node in self.nodes:
-                found[node] = None
-        return list(found)
+        return self._below([literal >> 1 for literal in self.outputs], ())
 
     def _operands(self, node: int) -> list[int]:
         return [literal >> 1 for literal in self.nodes[node][1]] if node in self.nodes else []
@@ -157,11 +146,9 @@ class _Gates:
         full = ones(inputs)
 
         def tabulate(one: int) -> None:
-            kind, operands = self.nodes[one]
-            bits = [tables[literal >> 1] ^ full * (literal & 1) for literal in operands]
-            tables[one] = gate_table(kind, bits)
+            tables[one] = gate_table(*self.nodes[one], tables, full)
 
-        for one in self._below(node, tables):
+        for one in self._below([node], tables):
             tabulate(one)
         waiting = [one for one in tables if one != node]
         for place in waiting:
@@ -173,12 +160,14 @@ class _Gates:
                 break
         return tables, full
 
-    def _below(self, node: int, known: Collection[int]) -> list[int]:
-        """``node`` and the gates down to those ``known``, each behind those that it reads."""
+    def _below(self, tops: Iterable[int], known: Collection[int]) -> list[int]:
+        """``tops`` and the gates down to those ``known``, each behind those that it reads."""
         found: dict[int, None] = {}
-        stack = [node]
+        stack = [top for top in tops if top in self.nodes]
         while stack:
-            missing = [o for o in self._operands(stack[-1]) if o not in known and o not in found]
+            node = stack[-1]
+            below = () if node in found else self._operands(node)
+            missing = [one for one in below if one in self.nodes and one not in known and one not in found]
             if missing:
                 stack += missing
             else:
@@ -200,6 +189,5 @@ class _Gates:
         new = Netlist(net.style)
         place = {0: 0} | {one: new.inputs(1)[0] for one in range(1, len(net)) if net.kinds[one] == INPUT}
         for node in self.order():
-            kind, operands = self.nodes[node]
-            place[node] = BUILD[kind](new, *(place[one >> 1] ^ one & 1 for one in operands))
+            place[node] = built(new, *self.nodes[node], place)
         return new, [place[literal >> 1] ^ literal & 1 for literal in self.outputs]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.netlist.graph import ARITY, BUILD, STYLES, Netlist, Word
+from exporters.netlist.graph import ARITY, STYLES, Netlist, Word, built
 from exporters.netlist.resubstitution import resubstituted
 from exporters.netlist.words import Gates, decision_diagram
 from runtime.ops import Lookup
@@ -28,15 +29,20 @@ def truth_table(op: Lookup, row: int, x: TensorType, result: TensorType) -> NDAr
     return planes
 
 
+def for_gates(net: Gates) -> TypeGuard[Netlist]:
+    """Whether gates of ``net`` are worth a search: look-up tables have any function of few bits at once."""
+    return isinstance(net, Netlist) and net.style is STYLES["gates"]
+
+
 def tabulated(net: Gates, select: Word, planes: NDArray[np.int64]) -> Word:
     """The functions ``planes`` (outputs, 2**inputs) of the word ``select``: shared multiplexers, and where
     gates count what a search makes of them."""
-    if not isinstance(net, Netlist) or net.style is not STYLES["gates"] or len(select) not in SEARCHED:
+    if not for_gates(net) or len(select) not in SEARCHED:
         return decision_diagram(net, select, planes)
     found, outputs = _searched(np.packbits(planes.astype(np.uint8)).tobytes(), *planes.shape)
     place = [0, *(int(literal) for literal in select)]
     for kind, operands in zip(found.kinds[len(place) :], found.operands[len(place) :], strict=True):
-        place.append(BUILD[kind](net, *(place[one >> 1] ^ one & 1 for one in operands[: ARITY[kind]])))
+        place.append(built(net, kind, operands[: ARITY[kind]], place))
     return [place[literal >> 1] ^ literal & 1 for literal in outputs]
 
 

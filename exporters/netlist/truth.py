@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from exporters.netlist.covering import Subject
@@ -39,19 +39,19 @@ def truth(subject: Subject, node: int, leaves: Mapping[int, int], inputs: int) -
             stack += missing
             continue
         stack.pop()
-        values[top] = gate_table(
-            kind, [values[literal >> 1] ^ full * (literal & 1) for literal in operands]
-        )
+        values[top] = gate_table(kind, operands, values, full)
     return values[node]
 
 
-def gate_table(kind: int, bits: Sequence[int]) -> int:
-    """The table of a gate whose operands have the tables ``bits``."""
+def gate_table(kind: int, operands: Iterable[int], tables: Mapping[int, int], full: int) -> int:
+    """The table of a gate on the literals ``operands``, of whose nodes there are ``tables``; ``full``: the
+    table that is 1."""
+    bits = [tables[literal >> 1] ^ full * (literal & 1) for literal in operands]
     if kind == AND:
         return bits[0] & bits[1]
     if kind == XOR:
         return bits[0] ^ bits[1]
-    a, b, c = bits[:3]
+    a, b, c = bits
     if kind == SUM:
         return a ^ b ^ c
     return b ^ (a & (b ^ c)) if kind == MUX else c ^ ((a ^ c) & (b ^ c))

@@ -22,7 +22,7 @@ from exporters.verilog import wiring as wirings
 from exporters.verilog.build import pipelining
 from exporters.verilog.sources import sources
 from exporters.verilog.wiring import whole_plan, wire
-from runtime.errors import InputError
+from runtime.errors import FormatError, InputError
 from runtime.ir import Builder, Program
 from runtime.ops import OPS, And, ArgMax, Concat, Conv2d, Dense, MaxPool, Or, Reshape, Threshold, Transpose
 from runtime.serialize import save
@@ -90,6 +90,13 @@ def test_a_network_is_proved(form: Form, tmp_path: Path) -> None:
     assert ("registers on every path" in outcome.method) == (form.pipeline != "combinational")
 
 
+def wrong(form: str, old: str, new: str, folder: Path) -> Outcome:
+    """What is said of the network where the first ``old`` of its Verilog is ``new``: that it is wrong."""
+    outcome = proved(stages(NETWORK), FORMS[form], folder, lambda text: text.replace(old, new, 1))
+    assert outcome.status == WRONG, outcome
+    return outcome
+
+
 TEXT_FAULTS = {
     "another position": ("combinational", "{and_5, and_4, and_1, and_0}", "{and_5, and_4, and_1, and_2}"),
     "positions swapped": ("layers", "maxpool_3[2], maxpool_2[2]", "maxpool_2[2], maxpool_3[2]"),
@@ -107,9 +114,7 @@ TEXT_FAULTS = {
 @needs_yosys
 @pytest.mark.parametrize("fault", TEXT_FAULTS)
 def test_wires_that_make_a_difference_are_found_with_an_input(fault: str, tmp_path: Path) -> None:
-    form, old, new = TEXT_FAULTS[fault]
-    outcome = proved(stages(NETWORK), FORMS[form], tmp_path, lambda text: text.replace(old, new, 1))
-    assert outcome.status == WRONG, outcome
+    outcome = wrong(*TEXT_FAULTS[fault], tmp_path)
     assert outcome.method.startswith("they differ for x = [")
 
 
@@ -144,8 +149,7 @@ REGISTER_FAULTS = {
 @pytest.mark.parametrize("fault", REGISTER_FAULTS)
 def test_registers_that_are_wrong_are_found(fault: str, tmp_path: Path) -> None:
     old, new, message = REGISTER_FAULTS[fault]
-    outcome = proved(stages(NETWORK), FORMS["layers"], tmp_path, lambda text: text.replace(old, new, 1))
-    assert outcome.status == WRONG, outcome
+    outcome = wrong("layers", old, new, tmp_path)
     assert message in outcome.method
 
 
@@ -261,6 +265,11 @@ def test_a_loop_and_a_bit_without_a_driver_are_named() -> None:
         walked(pipeline(REGISTER.format("y", "y")))
     with pytest.raises(WiringError, match="module m reads nowhere, which nothing drives"):
         walked(pipeline(REGISTER.format("nowhere", "y")))
+
+
+def test_a_cell_that_is_not_known_is_no_difference() -> None:
+    with pytest.raises(FormatError, match=r"Yosys made a cell \$_DFF_N_ that is not known here"):
+        walked(pipeline(".gate $_DFF_N_ C=clk D=a Q=y"))
 
 
 def test_a_constant_needs_time_to_settle() -> None:

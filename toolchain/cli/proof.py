@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from exporters.netlist.stages import stages
@@ -45,10 +46,14 @@ def proofs(
     return rows and rows + prove_tops(parts, rows, forms, yosys, style, limit, progress=tell)
 
 
+def _counts(rows: list[Row]) -> Counter[str]:
+    """How many outcomes have each status."""
+    return Counter(outcome.status for row in rows for outcome in (row.program, row.verilog))
+
+
 def proof_json(rows: list[Row]) -> dict[str, Any]:
     """The rows and their sums, as plain JSON."""
-    outcomes = [outcome for row in rows for outcome in (row.program, row.verilog)]
-    counts = {status: sum(o.status == status for o in outcomes) for status in (PROVED, WRONG, OPEN)}
+    counts = _counts(rows)
     return {
         "ok": not counts[WRONG] and bool(counts[PROVED]),
         "proved": counts[PROVED],
@@ -61,10 +66,10 @@ def proof_json(rows: list[Row]) -> dict[str, Any]:
 def proof_table(rows: list[Row]) -> str:
     """One row per circuit, and how many are proved."""
     cells = [[row.stage, row.op, row.positions, _text(row.program), _text(row.verilog)] for row in rows]
-    found = proof_json(rows)
+    counts = _counts(rows)
     return (
         table(["circuit", "op", "positions", "program = netlist", "Verilog = netlist"], cells)
-        + f"\n{found['proved']} proved, {found['differing']} differing, {found['not_proved']} not proved"
+        + f"\n{counts[PROVED]} proved, {counts[WRONG]} differing, {counts[OPEN]} not proved"
     )
 
 
@@ -80,6 +85,6 @@ def check_proofs(rows: list[Row]) -> None:
         for outcome, what in ((row.program, "the program"), (row.verilog, "its Verilog")):
             if outcome.status == WRONG:
                 raise MismatchError(f"the circuit of {row.stage!r} is not {what}: {outcome.method}")
-    if not any(o.status == PROVED for row in rows for o in (row.program, row.verilog)):
+    if not _counts(rows)[PROVED]:
         first = rows[0].program.method if rows else "the program has no gates"
         raise GatefoldError(f"nothing could be proved: {first}")

@@ -155,7 +155,7 @@ class Walk:
         """Names of the bits that a cell gives."""
         if known := self._modules.get(cell.kind):
             return (bit for bits in known.outputs.values() for bit in bits)
-        return ("Q",) if cell.kind in _REGISTERS or "Q" in cell.nets else ("Y",)
+        return ("Q",) if "Q" in cell.nets else ("Y",)
 
     def _find(self, nets: Sequence[str]) -> None:
         """Place all cells that ``nets`` depend on, what they read first."""

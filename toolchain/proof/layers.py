@@ -97,7 +97,7 @@ def check_adder(modules: Mapping[str, Module]) -> None:
         return
     net = Netlist()
     inputs = net.inputs(3)
-    ports = dict(zip(("a", "b", "ci"), ([Signal(literal)] for literal in inputs), strict=True))
+    ports = dict(zip(("a", "b", "ci"), (signals([literal]) for literal in inputs), strict=True))
     found = Walk(net, modules[ADDER], modules, ports).outputs()
     wanted = [net.sum3(*inputs), net.carry(*inputs)]
     literals = [found[port][0].literal for port in ("s", "c")]

@@ -185,7 +185,7 @@ def prove_verilog(
     """Whether the Verilog ``texts``, by the inputs of the tables that they consist of, None: gates, are
     ``circuit`` after synthesis."""
     if yosys.abc is None:
-        return Outcome(OPEN, f"{yosys.name} comes without yosys-abc: pip install 'gatefold[synth]'")
+        return Outcome(OPEN, yosys.without_abc)
     if all(literal < 2 for literal in circuit.results):
         return Outcome(PROVED, "constants")
     what = f"synthesizing {stage.value}"

@@ -125,7 +125,7 @@ def prove_top(
     """Whether the Verilog of ``built`` is the ``circuits``, by the value that they make, at all positions
     of the program."""
     if yosys.abc is None:
-        return Outcome(OPEN, f"{yosys.name} comes without yosys-abc: pip install 'gatefold[synth]'")
+        return Outcome(OPEN, yosys.without_abc)
     values = {module.block.module: module.block.stage.value for module in built.modules}
     try:
         for name, text in sources(built).items():

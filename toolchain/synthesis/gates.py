@@ -14,7 +14,7 @@ from itertools import count
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.covering import Cover, Cut, Subject
 from exporters.netlist.functions import PRICES, build_function, function_ge
-from exporters.netlist.graph import AND, BUILD, CARRY, INPUT, MUX, SUM, XOR, Netlist
+from exporters.netlist.graph import AND, CARRY, INPUT, MUX, SUM, XOR, Netlist, built
 from exporters.netlist.mapping import table_of, wide_cuts
 from toolchain.cost.cells import CELLS
 from toolchain.synthesis.library import NAND
@@ -94,7 +94,7 @@ def rebuilt(net: Netlist, subject: Subject, outputs: Sequence[int]) -> tuple[Net
     for node, cut in cover.chosen().items():
         kind, operands = subject.nodes[node]
         if cut == subject.operands(node):
-            place[node] = BUILD[kind](new, *(place[one >> 1] ^ one & 1 for one in operands))
+            place[node] = built(new, kind, operands, place)
         else:
             table, kept = table_of(subject, node, cut)
             place[node] = build_function(new, table, [place[leaf] for leaf in kept])

@@ -37,6 +37,11 @@ class Yosys:
     command: Command
     abc: Command | None
 
+    @property
+    def without_abc(self) -> str:
+        """What to say where ``abc`` is needed and None."""
+        return f"{self.name} comes without yosys-abc: pip install 'gatefold[synth]'"
+
     def run(self, script: str, folder: Path, what: str, timeout: float = TIMEOUT) -> None:
         """Run the lines of ``script`` in ``folder``.
 

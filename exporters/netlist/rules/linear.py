@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from exporters.netlist.convolutions import LINEAR
 from exporters.netlist.digits import integers, signed_digits
 from exporters.netlist.functions import of_few_inputs
-from exporters.netlist.graph import STYLES, Netlist, Word
+from exporters.netlist.graph import Netlist, Word
 from exporters.netlist.rules.words import Builder, Nets
 from exporters.netlist.sharing import Plan, share
-from exporters.netlist.tables import tabulated
+from exporters.netlist.tables import for_gates, tabulated
 from exporters.netlist.words import (
     Columns,
     Gates,
@@ -192,7 +192,7 @@ def linear(
             else:
                 compared, offset = _compared(net, part, threshold, o, bias[o])
                 code = _reached(net, compared, threshold, o, interval, offset, result.bits)
-                if isinstance(net, Netlist) and net.style is STYLES["gates"]:
+                if for_gates(net):
                     code = [of_few_inputs(net, literal) for literal in code]
                 nets[o, *place] = code
     return nets.reshape(*result.shape, result.bits)
