@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -33,6 +34,7 @@ from runtime.interpreter import Interpreter
 from runtime.ir import Builder, Program
 from runtime.ops import Conv2d, Threshold
 from runtime.packed.layer import Layer
+from runtime.packed.layout import Call, run_all
 from runtime.packed.sparse import SparsePlan
 from runtime.session import Session
 from runtime.types import Interval
@@ -144,15 +146,13 @@ def quartiles(contenders: dict[str, Callable[[], object]], turns: int) -> dict[s
 def counting(plan: SparsePlan, images: np.ndarray[Any, Any]) -> Callable[[], None]:
     """A call that counts the sums of ``images`` tile by tile."""
     step = plan.images(len(images))
-    blocks = [np.empty(block.shape, block.dtype) for block in plan.blocks(step)]
-
-    def call() -> None:
-        for start in range(0, len(images) - step + 1, step):
-            plan.count(images[start : start + step], *blocks)
-        if rest := len(images) % step:
-            plan.count(images[-rest:], *(np.empty(b.shape, b.dtype) for b in plan.blocks(rest)))
-
-    return call
+    rest = len(images) % step or step
+    memory = {n: [np.empty(b.shape, b.dtype) for b in plan.blocks(n)] for n in (step, rest)}
+    calls: list[Call] = []
+    for start in range(0, len(images), step):
+        tile = images[start : start + step]
+        calls += plan.calls(tile, *memory[len(tile)])
+    return partial(run_all, calls)
 
 
 def measure(case: Case, channels: int, side: int, batch: int, turns: int) -> Row:

@@ -98,7 +98,8 @@ def check_input(array: NDArray[Any], spec: Input) -> NDArray[Any]:
         wanted = "(batch, " + ", ".join(map(str, spec.type.shape)) + ")"
         raise InputError(f"input {spec.name!r} must have shape {wanted}, not {array.shape}")
     if array.size:
-        for end in (int(array.min()), int(array.max())):
+        unsigned = array.dtype.kind in "bu" and spec.type.interval.lo <= 0  # then the largest tells all
+        for end in (int(array.max()),) if unsigned else (int(array.min()), int(array.max())):
             if end not in spec.type.interval:
                 raise InputError(f"input {spec.name!r} has value {end} outside {spec.type.interval}")
     return array
@@ -152,14 +153,20 @@ class Session:
         arrays = self._check(inputs)
         types = self.program.types
         batch = len(next(iter(arrays.values())))
-        outputs: dict[str, NDArray[Any]] = {
-            name: np.empty((batch, *types[name].shape), types[name].interval.dtype)
-            for name in self.program.outputs
-        }
-        for part in self._parts(batch):
+        parts = list(self._parts(batch))
+        outputs: dict[str, NDArray[Any]] = {}
+        if len(parts) != 1:
+            outputs |= {
+                name: np.empty((batch, *types[name].shape), types[name].interval.dtype)
+                for name in self.program.outputs
+            }
+        for part in parts:
             results = self._engine.run({n: a[part] for n, a in arrays.items()})
             for name, result in results.items():
-                outputs[name][part] = result
+                if name in outputs:
+                    outputs[name][part] = result
+                else:
+                    outputs[name] = np.ascontiguousarray(result, types[name].interval.dtype)
             if progress:
                 progress(part.stop - part.start)
         return outputs

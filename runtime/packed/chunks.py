@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.packed.adders import Schedule, schedule
+from runtime.packed.layout import Call
+from runtime.packed.planes import Words
 from runtime.types import IntArray
 
 Index = NDArray[np.intp]
 
-WORKSPACE_BYTES = 1 << 22
+WORKSPACE_BYTES = 5 << 18
 """Largest workspace of one chunk, unless a single output needs more."""
 
 CHUNKS = 32
 """Largest number of chunks, where no workspace is too large."""
 
-FETCH_NS, WORD_NS = 0.6, 1.0
+FETCH_NS, WORD_NS = 0.6, 1.6
 """Time to find one row, and to fetch and add one word of it, nanoseconds."""
 
 CHUNK_NS = 30_000
@@ -48,15 +51,34 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Outputs ``start .. stop`` with the rows of each column, padded to the longest list among them.
-
-    The rows are views, so that cuts for several sizes of tile share their lists.
-    """
+    """Outputs ``start .. stop`` with the rows of each column, padded to the longest list among them."""
 
     start: int
     stop: int
-    rows: tuple[Index, ...]
+    lists: tuple[Index, ...]
     schedule: Schedule
+
+    @property
+    def rows(self) -> int:
+        """Rows of its workspace, for each output."""
+        return self.schedule.rows + self.schedule.spare
+
+    def calls(self, table: Words, workspace: Words, counters: Words, lowest: int) -> Iterator[Call]:
+        """Calls that write the sums of rows of a table (rows, words) to counters (bits, outputs, words).
+
+        Their bits from ``lowest`` on.
+        """
+        outputs, words = self.stop - self.start, table.shape[1]
+        rows = workspace[: self.rows * outputs * words].reshape(self.rows, outputs, words)
+        totals = counters[:, self.start : self.stop]
+
+        def fetch(column: int, first: int) -> list[Call]:
+            chosen = self.lists[column]
+            return [partial(table.take, chosen, 0, rows[first : first + len(chosen)], "clip")]
+
+        yield from self.schedule.calls(rows, rows[self.schedule.rows :], totals, fetch, lowest)
+        if above := len(totals) + lowest - len(self.schedule.columns):
+            yield partial(totals[-above:].fill, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +105,7 @@ def cut_outputs(columns: Sequence[Column], largest: IntArray, words: int) -> Cut
             size = _workspace(columns, ends[start], ends[stop], words)
             if options and size > WORKSPACE_BYTES:
                 break
-            options.append((best[start][0] + CHUNK_NS + size / 16 * (WORD_NS + FETCH_NS / words), start))
+            options.append((best[start][0] + CHUNK_NS + size / 11 * (WORD_NS + FETCH_NS / words), start))
         best.append(min(options))
     chunks: list[Chunk] = []
     stop = len(ends) - 1
@@ -99,11 +121,12 @@ def _longest(columns: Sequence[Column], start: int, stop: int) -> list[int]:
 
 
 def _workspace(columns: Sequence[Column], start: int, stop: int, words: int) -> int:
-    """Bytes of a chunk's workspace: its rows, and as many for carries."""
-    return 16 * sum(_longest(columns, start, stop)) * (stop - start) * words
+    """Bytes of a chunk's workspace: its rows, and a third of them for what lies between."""
+    return 8 * (4 * sum(_longest(columns, start, stop)) // 3 + 1) * (stop - start) * words
 
 
 def _chunk(columns: Sequence[Column], largest: IntArray, start: int, stop: int) -> Chunk:
     longest = _longest(columns, start, stop)
-    rows = tuple(c.rows[:count, start:stop] for c, count in zip(columns, longest, strict=True))
-    return Chunk(start, stop, rows, schedule(tuple(longest), int(largest[start:stop].max()).bit_length()))
+    lists = (c.rows[:count, start:stop] for c, count in zip(columns, longest, strict=True))
+    bits = int(largest[start:stop].max()).bit_length()
+    return Chunk(start, stop, tuple(map(np.ascontiguousarray, lists)), schedule(tuple(longest), bits))

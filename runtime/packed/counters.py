@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
-from runtime.packed.adders import Schedule, add_rows, schedule
+from runtime.packed.adders import Schedule, schedule
 from runtime.packed.lanes import Grid
 from runtime.packed.layer import Finish, Layer
 from runtime.packed.layout import (
@@ -26,7 +26,7 @@ from runtime.packed.layout import (
     run_all,
 )
 from runtime.packed.planes import Bytes, Integers, Words, pack_last
-from runtime.packed.sparse import UINT64, SparsePlan
+from runtime.packed.sparse import UINT64, SparsePlan, shifted
 from runtime.types import IntArray
 
 ALL = ~np.uint64(0)
@@ -48,7 +48,7 @@ UNPACK_NS = 0.5
 class Comparison:
     """Thresholds on the counters of one plan.
 
-    ``clear``: (thresholds, bits + 1, outputs, 1), ones where that bit of a limit is 0.
+    ``clear``: (bits + 1, thresholds, outputs, 1), ones where that bit of a limit is 0.
     ``sums``: adds the comparisons of several thresholds up.
     """
 
@@ -58,31 +58,36 @@ class Comparison:
     @staticmethod
     def of(limits: IntArray, plan: SparsePlan, planes: int) -> Comparison:
         """The comparison with ``limits`` (outputs, thresholds) that makes codes of ``planes`` bits."""
-        offset = plan.offset[:, None]
-        shifted = np.clip(limits, -offset, (1 << plan.bits) - offset) + offset
-        bits = np.arange(plan.bits + 1)[:, None]
-        clear = shifted[plan.order].T[:, None] >> bits & 1 == 0
+        bits = np.arange(plan.bits + 1)[:, None, None]
+        clear = shifted(limits, plan.offset, plan.bits)[plan.order].T >> bits & 1 == 0
         return Comparison(
             np.where(clear, ALL, np.uint64(0))[..., None], schedule((limits.shape[1],), planes)
         )
 
-    def planes(self, counters: Words, rows: Words, differ: Words) -> Words:
-        """Codes (planes, outputs, words) of counters; in ``rows`` (``sums.rows``, outputs, words)."""
-        for reached, clear in zip(rows, self.clear, strict=False):
-            _reach(counters, clear, reached, differ)
-        add_rows(rows.reshape(len(rows), -1), self.sums.steps)
-        return rows[list(self.sums.sums)]
+    @property
+    def rows(self) -> int:
+        """Rows of working memory of ``calls``, each as long as one bit of all counters."""
+        return self.sums.rows + self.sums.spare + self.clear.shape[1]
+
+    def calls(self, counters: Words, rows: Words, planes: Words) -> Iterator[Call]:
+        """Calls that write the codes of counters, ``planes`` (planes, outputs, words)."""
+        reached, spare, differ = np.split(rows, [self.sums.rows, self.sums.rows + self.sums.spare])
+
+        def fetch(column: int, first: int) -> Sequence[Call]:
+            return [*_reach(counters, self.clear, reached[first : first + len(differ)], differ)]
+
+        return self.sums.calls(reached, spare, planes, fetch)
 
 
-def _reach(counters: Words, clear: Words, reached: Words, differ: Words) -> None:
+def _reach(counters: Words, clear: Words, reached: Words, differ: Words) -> Iterator[Call]:
     """Compare from the lowest bit up: a bit decides where it differs from the limit's."""
-    np.bitwise_or(counters[0], clear[0], reached)
+    yield partial(np.bitwise_or, counters[0], clear[0], reached)
     for counter, bit_clear in zip(counters[1:], clear[1:-1], strict=True):
-        np.bitwise_xor(counter, reached, differ)
-        np.bitwise_and(counter, reached, reached)
-        np.bitwise_and(differ, bit_clear, differ)
-        np.bitwise_or(reached, differ, reached)
-    np.bitwise_and(reached, clear[-1], reached)
+        yield partial(np.bitwise_xor, counter, reached, differ)
+        yield partial(np.bitwise_and, counter, reached, reached)
+        yield partial(np.bitwise_and, differ, bit_clear, differ)
+        yield partial(np.bitwise_or, reached, differ, reached)
+    yield partial(np.bitwise_and, reached, clear[-1], reached)
 
 
 def _codes(planes: Words, grid: Grid, images: int) -> Bytes:
@@ -132,9 +137,9 @@ class BitSliced:
 
     @cached_property
     def _comparison(self) -> Comparison | None:
-        """Thresholds on the counters as they are, unless there are too many."""
+        """Two thresholds or more on the counters as they are, unless there are too many."""
         limits = self.layer.limits
-        if limits is None or limits.shape[1] > VERTICAL_THRESHOLDS:
+        if limits is None or not 1 < limits.shape[1] <= VERTICAL_THRESHOLDS:
             return None
         return Comparison.of(limits, self.plan, self.layer.result.bits)
 
@@ -146,15 +151,15 @@ class BitSliced:
         last = CHANNELS_LAST if len(layer.sums.shape) > 1 else BATCH_FIRST
         layout = Layout(last if planes else CHANNELS_FIRST, narrow(result.interval))
         sums = Layout(CHANNELS_FIRST, np.dtype(np.int32 if plan.bits <= 30 else np.int64))
-        rows = compare.sums.rows if compare else 0
+        vertical = bool(compare or plan.lowest)
         blocks = (
             *_largest(plan.blocks(images), plan.blocks(batch % images or images)),
-            Block((rows + 1 if compare else 0, outputs, words), UINT64),
-            sums.block(layer.sums, 0 if compare else images),
+            Block((compare.rows + result.bits if compare else 0, outputs, words), UINT64),
+            sums.block(layer.sums, 0 if vertical else images),
             *Finish(layer).scratch(images * layer.window.positions, outputs, False)[:1],
             layout.block(result, batch if planes else 0),
         )
-        unpacked = result.bits if compare else plan.bits
+        unpacked = result.bits if vertical else plan.bits
         lanes = 64 * outputs * words * -(-batch // images)
         return Work(
             Layout.planes() if planes else layout,
@@ -175,23 +180,22 @@ class BitSliced:
         result: Integers,
         scratch: Sequence[Integers],
     ) -> Call:
-        (x,), (table, adders, counters, rows, totals, compared, codes) = operands, scratch
+        (x,), (*memory, rows, totals, compared, codes) = operands, scratch
         image = x if x.ndim == 4 else x[:, :, None, None]
         target = layout.view(codes) if planes else result
         calls: list[Call] = []
         for start in range(0, len(x), images):
             part = slice(start, min(start + images, len(x)))
-            blocks = self._cut(part.stop - start, table, adders, counters)
-            calls.append(partial(self.plan.count, image[part], *blocks))
-            if self._comparison:
+            blocks = self._cut(part.stop - start, memory)
+            counters = blocks[-1]
+            calls += self.plan.calls(image[part], *blocks)
+            if self._comparison or self.plan.lowest:
                 into = target[part].swapaxes(0, 1)
-                calls.append(
-                    partial(self._compare, blocks[-1], rows, into if x.ndim == 4 else into[..., None, None])
-                )
+                calls += self._compare(counters, rows, into if x.ndim == 4 else into[..., None, None])
                 continue
             total = totals[:, : part.stop - start]
             whole = total if x.ndim == 4 else total[..., None, None]
-            calls.append(partial(unpack, blocks[-1], self.plan, whole))
+            calls.append(partial(unpack, counters, self.plan, whole))
             finished = np.moveaxis(target[part], 1, -1)
             outputs = slice(0, self.plan.order.size)
             sums_last = np.moveaxis(total, 0, -1)
@@ -200,15 +204,20 @@ class BitSliced:
             calls.append(partial(pack_last, codes, result))
         return partial(run_all, calls)
 
-    def _cut(self, images: int, *blocks: Words) -> list[Words]:
-        """The first words of ``blocks`` in the shapes of a tile of so many images."""
+    def _cut(self, images: int, memory: Sequence[Integers]) -> list[Integers]:
+        """The first elements of ``memory`` in the shapes of a tile of so many images."""
         shapes = (block.shape for block in self.plan.blocks(images))
-        return [b.reshape(-1)[: math.prod(s)].reshape(s) for b, s in zip(blocks, shapes, strict=True)]
+        return [b.reshape(-1)[: math.prod(s)].reshape(s) for b, s in zip(memory, shapes, strict=True)]
 
-    def _compare(self, counters: Words, rows: Words, target: Integers) -> None:
-        """Write codes to ``target`` (outputs, images, rows, columns)."""
-        assert self._comparison is not None
-        work = rows.reshape(-1)[: len(rows) * counters[0].size].reshape(len(rows), *counters.shape[1:])
-        planes = self._comparison.planes(counters, work[:-1], work[-1])
+    def _compare(self, counters: Words, rows: Words, target: Integers) -> Iterator[Call]:
+        """Calls that write codes to ``target`` (outputs, images, rows, columns)."""
+        planes = counters
+        if self._comparison:
+            work = rows.reshape(-1)[: len(rows) * counters[0].size].reshape(len(rows), *counters.shape[1:])
+            planes, rest = np.split(work, [self.layer.result.bits])
+            yield from self._comparison.calls(counters, rest, planes)
+        yield partial(self._write, planes, target)
+
+    def _write(self, planes: Words, target: Integers) -> None:
         ordered = planes.take(self.plan.place, axis=1)
         np.copyto(target, _codes(ordered, self.plan.taps.grid, target.shape[1]), casting="unsafe")

@@ -8,13 +8,14 @@ moves one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.packed.layout import Block, Call
 from runtime.packed.planes import WORD, Bytes, Integers, Words
 
 Pair = tuple[int, int]
@@ -42,8 +43,11 @@ class Grid:
 
     def spread(self, rows: Words, images: int) -> Bytes:
         """0/1 bytes (..., images, *used) of bit rows (..., words)."""
-        octets = np.ascontiguousarray(rows).view(np.uint8)
-        bits = np.unpackbits(octets, axis=-1, count=images * self.lanes, bitorder="little")
+        octets, lanes = np.ascontiguousarray(rows).view(np.uint8), images * self.lanes
+        if lanes == 8 * octets.shape[-1]:
+            bits = np.unpackbits(octets.reshape(-1), bitorder="little")
+        else:
+            bits = np.unpackbits(octets, axis=-1, count=lanes, bitorder="little")
         bits = bits.reshape(*rows.shape[:-1], images, *self.size)
         return bits[..., : self.used[0], : self.used[1]]
 
@@ -65,8 +69,8 @@ class Tap:
 class Moves:
     """The taps in bytes, for tiles of one size.
 
-    ``sources``: (phase, lanes moved down by, 0 to 7). ``taps``: (source, first byte, mask of ``run`` bytes
-    or None where every lane counts).
+    ``sources``: (phase, lanes moved down by, 0 to 7), the phases as they are first. ``taps``: (source,
+    first byte, mask of ``run`` bytes or None where every lane counts).
     """
 
     sources: tuple[tuple[Pair, int], ...]
@@ -108,48 +112,84 @@ class Taps:
 
     def rows_of(self, planes: int) -> int:
         """Rows of a table of operands of ``planes`` bits."""
-        return 2 * len(self.taps) * planes * self.channels + 1
+        return 2 * (len(self.taps) * planes * self.channels + 1)
 
-    def fill(self, table: Words, array: Integers, planes: int) -> None:
-        """Write the bit rows of an operand (images, channels, H, W) to a table (rows, words).
+    def blocks(self, planes: int, images: int) -> tuple[Block, Block]:
+        """Working memory of ``calls``: codes with channels first, and every source between margins of 0.
 
-        Row ``(tap * planes + plane) * channels + channel``; then the same inverted; the last row is 0.
-        Unused lanes may hold anything.
+        One source more holds what a move leaves over.
         """
-        half, moves = len(table) // 2, self.moves(len(array))
-        size = 8 * half * table.shape[1] // len(self.taps)
-        shape = (size,) if moves.run == size else (-1, moves.run)
-        targets = table[:half].view(np.uint8).reshape(len(self.taps), *shape)
-        phases = {
-            phase: self._phase(array, phase, planes) for phase in {phase for phase, _ in moves.sources}
-        }
-        sources = [_moved(phases[phase], bits) for phase, bits in moves.sources]
-        for target, (source, start, mask) in zip(targets, moves.taps, strict=True):
-            window = sources[source][start : start + size].reshape(target.shape)
-            if mask is None:
-                np.copyto(target, window)
-            else:
-                np.bitwise_and(window, mask, target)
-        np.invert(table[:half], table[half : 2 * half])
-        table[2 * half] = 0
+        words = 2 * _margin(self.taps) + planes * self.channels * self.grid.words(images)
+        return (
+            Block((self.channels, images, *self.grid.size), np.dtype(np.uint8)),
+            Block((len(self.moves(images).sources) + 1, words), np.dtype(np.uint64)),
+        )
 
-    def _phase(self, array: Integers, phase: Pair, planes: int) -> Bytes:
-        """The bit rows of one phase end to end, planes outermost, with a margin of 0 on both sides."""
-        images = len(array)
+    def transient(self, planes: int, images: int) -> int:
+        """Bytes that the calls allocate: the bits of one plane before and after they are packed."""
+        codes = self.channels * images * self.grid.lanes
+        return (codes if planes > 1 else 0) + codes // 8 + self.channels
+
+    def calls(
+        self, table: Words, array: Integers, planes: int, codes: Bytes, sources: Words
+    ) -> Iterator[Call]:
+        """Calls that write the bit rows of an operand (images, channels, H, W) to a table (rows, words).
+
+        Row ``(tap * planes + plane) * channels + channel``; then one of 0; then all of them inverted.
+        Unused lanes may hold anything. ``codes`` and ``sources``: memory of ``blocks``.
+        """
+        half, moves, margin = len(table) // 2, self.moves(len(array)), _margin(self.taps)
+        yield partial(sources[:, :margin].fill, 0)
+        yield partial(sources[:, -margin:].fill, 0)
+        for place, (phase, bits) in enumerate(moves.sources):
+            if bits:
+                source = sources[moves.sources.index((phase, 0))]
+                yield from _moved(source, bits, sources[place], sources[-1])
+            else:
+                rows = sources[place, margin:-margin].reshape(planes, self.channels, -1)
+                yield from self._phase(array, phase, codes, rows)
+        size = 8 * (half - 1) * table.shape[1] // len(self.taps)
+        shape = (size,) if moves.run == size else (-1, moves.run)
+        targets = table[: half - 1].view(np.uint8).reshape(len(self.taps), *shape)
+        octets = sources.view(np.uint8)
+        for target, (place, start, mask) in zip(targets, moves.taps, strict=True):
+            window = octets[place, start : start + size].reshape(target.shape)
+            if mask is None:
+                yield partial(np.copyto, target, window)
+            else:
+                yield partial(np.bitwise_and, window, mask, target)
+        yield partial(table[half - 1].fill, 0)
+        yield partial(np.invert, table[:half], table[half:])
+
+    def _phase(self, array: Integers, phase: Pair, codes: Bytes, rows: Words) -> Iterator[Call]:
+        """Calls that write one phase of an operand to ``rows`` (planes, channels, words)."""
         part = array[:, :, phase[0] :: self.stride[0], phase[1] :: self.stride[1]].swapaxes(0, 1)
-        if part.shape[2:] == self.grid.size:
-            codes = np.ascontiguousarray(part, np.uint8)
-        else:
-            codes = np.zeros((self.channels, images, *self.grid.size), np.uint8)
-            codes[:, :, : part.shape[2], : part.shape[3]] = part
-        codes = codes.reshape(self.channels, -1)
-        margin = 8 * _margin(self.taps)
-        rows = np.zeros(2 * margin + 8 * planes * self.channels * self.grid.words(images), np.uint8)
-        for plane, target in enumerate(rows[margin:-margin].reshape(planes, self.channels, -1)):
-            bits = codes if planes == 1 else codes & np.uint8(1 << plane)
-            octets = np.packbits(bits, axis=-1, bitorder="little")
-            target[:, : octets.shape[1]] = octets
-        return rows
+        if part.dtype != np.uint8 or not part.flags.c_contiguous or part.shape != codes.shape:
+            if part.shape != codes.shape:
+                yield partial(codes.fill, 0)
+            yield partial(np.copyto, codes[:, :, : part.shape[2], : part.shape[3]], part, "unsafe")
+            part = codes
+        flat = part.reshape(self.channels, -1)
+        for plane, target in enumerate(rows.view(np.uint8)):
+            yield partial(_pack, flat, plane if len(rows) > 1 else None, target)
+
+
+def _pack(codes: Bytes, plane: int | None, target: Bytes) -> None:
+    """Write one bit of codes (channels, lanes), or the only one, to ``target`` (channels, bytes)."""
+    bits = codes if plane is None else codes & np.uint8(1 << plane)
+    if bits.shape[1] == 8 * target.shape[1]:
+        target.reshape(-1)[:] = np.packbits(bits.reshape(-1), bitorder="little")
+        return
+    octets = np.packbits(bits, axis=-1, bitorder="little")
+    target[:, : octets.shape[1]] = octets
+    target[:, octets.shape[1] :] = 0
+
+
+def _moved(source: Words, bits: int, target: Words, rest: Words) -> Iterator[Call]:
+    """Calls that write bit rows moved down by 1 to 7 lanes; ``rest`` holds what crosses words."""
+    yield partial(np.right_shift, source, np.uint64(bits), target)
+    yield partial(np.left_shift, source[1:], np.uint64(WORD - bits), rest[1:])
+    yield partial(np.bitwise_or, target[:-1], rest[1:], target[:-1])
 
 
 def _axis(
@@ -177,7 +217,8 @@ def _moves(channels: int, grid: Grid, taps: Sequence[Tap], images: int) -> Moves
     group = max(
         g for g in range(1, channels + 1) if channels % g == 0 and (g == 1 or g * words <= MASK_WORDS)
     )
-    sources = tuple(dict.fromkeys((tap.phase, tap.shift % 8) for tap in taps))
+    phases = dict.fromkeys((tap.phase, 0) for tap in taps)  # those not moved come first
+    sources = (*phases, *dict.fromkeys((t.phase, t.shift % 8) for t in taps if t.shift % 8))
     moves = []
     for tap in taps:
         inside = np.logical_and.outer(tap.rows, tap.columns)
@@ -186,13 +227,3 @@ def _moves(channels: int, grid: Grid, taps: Sequence[Tap], images: int) -> Moves
         keep = None if inside.all() else np.tile(mask, group)
         moves.append((sources.index((tap.phase, tap.shift % 8)), 8 * _margin(taps) + tap.shift // 8, keep))
     return Moves(sources, tuple(moves), 8 * words * group)
-
-
-def _moved(rows: Bytes, bits: int) -> Bytes:
-    """Bit rows moved down by 0 to 7 lanes."""
-    if not bits:
-        return rows
-    words = rows.view("<u8")
-    moved = words >> np.uint64(bits)
-    moved[:-1] |= words[1:] << np.uint64(WORD - bits)
-    return moved.view(np.uint8)

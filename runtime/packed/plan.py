@@ -199,7 +199,7 @@ class Bound:
         for name, target in self.inputs.items():
             np.copyto(target, arrays[name], casting="unsafe")
         run_all(self.calls)
-        return {name: array.copy() for name, array in self.outputs.items()}
+        return {name: array.copy(order="C") for name, array in self.outputs.items()}
 
 
 def plan_batch(program: Program, stages: Sequence[Stage], wanted: str, batch: int) -> Plan:

@@ -7,31 +7,30 @@ rows, ``-w a = w (2^planes - 1 - a) - w (2^planes - 1)``, and the constants make
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.packed.adders import add_rows
 from runtime.packed.chunks import Column, Cut, Index, cut_outputs
 from runtime.packed.lanes import Taps
 from runtime.packed.layer import Layer
-from runtime.packed.layout import Block
-from runtime.packed.planes import WORD, Integers, Words
+from runtime.packed.layout import Block, Call
+from runtime.packed.planes import WORD, Bytes, Integers, Words
 from runtime.types import IntArray
 from runtime.weights import HAMILTON, Weights
 
 UINT64 = np.dtype(np.uint64)
 
-TABLE_BYTES = 1 << 21
+TABLE_BYTES = 1 << 20
 """Largest table of bit rows of one tile, unless one image needs more."""
 
 ROW_NS = 0.6
 """Time to make one word of the table, nanoseconds."""
 
-TILE_NS = 40_000
+TILE_NS = 25_000
 """Time of the other calls that one tile takes, nanoseconds."""
 
 
@@ -84,6 +83,10 @@ class SparsePlan:
     ``order``: outputs, the one with most rows first; everything but ``offset`` is in this order.
     ``columns[c]``: the rows of weight ``2^c``. ``largest``: (outputs,), of each counter.
     ``offset``: (outputs,), what to subtract from a counter to get the sum without bias.
+    ``lowest``: the first bit of the counters that is kept.
+
+    A single threshold is added as a constant, after which the highest bit tells whether it is reached, and
+    no other is kept.
     """
 
     taps: Taps
@@ -92,6 +95,7 @@ class SparsePlan:
     columns: tuple[Column, ...]
     largest: IntArray
     offset: IntArray
+    lowest: int
 
     @staticmethod
     def of(layer: Layer) -> SparsePlan:
@@ -104,17 +108,26 @@ class SparsePlan:
         largest = _sums(entries.output, magnitude, outputs) * top
         offset = _sums(entries.output, magnitude * inverted, outputs) * top
         order = np.argsort(-_sums(entries.output, np.bitwise_count(magnitude), outputs), kind="stable")
-        rank = np.argsort(order)[entries.output]
-        zero = taps.rows_of(planes) - 1
-        pairs: dict[int, list[Index]] = {}
+        rank = np.argsort(order)
+        one = taps.rows_of(planes) - 1
+        zero, lowest = one // 2, 0
+        pairs: list[list[Index]] = [[] for _ in range(64)]
         for bit in range(int(magnitude.max(initial=0)).bit_length()):
             chosen = magnitude >> bit & 1 == 1
             for plane in range(planes):
                 row = (entries.tap[chosen] * planes + plane) * taps.channels + entries.channel[chosen]
-                row += zero // 2 * inverted[chosen]
-                pairs.setdefault(bit + plane, []).append(np.stack([rank[chosen], row]))
-        columns = tuple(Column.of(np.hstack(pairs[c]), outputs, zero) for c in range(len(pairs)))
-        return SparsePlan(taps, planes, order, columns, largest[order], offset)
+                row += (zero + 1) * inverted[chosen]
+                pairs[bit + plane].append(np.stack([rank[entries.output[chosen]], row]))
+        if layer.limits is not None and layer.limits.shape[1] == 1:
+            lowest = max(1, int(largest.max()).bit_length())
+            added = (1 << lowest) - shifted(layer.limits, offset, lowest)[:, 0]
+            largest = largest + added
+            for bit in range(lowest + 1):
+                (chosen,) = np.nonzero(added >> bit & 1)
+                pairs[bit].append(np.stack([rank[chosen], np.full(chosen.size, one)]))
+        lists = [np.hstack(column) for column in pairs if column]
+        columns = tuple(Column.of(rows, outputs, zero) for rows in lists)
+        return SparsePlan(taps, planes, order, columns, largest[order], offset, lowest)
 
     @cached_property
     def place(self) -> Index:
@@ -124,7 +137,7 @@ class SparsePlan:
     @cached_property
     def bits(self) -> int:
         """Bits of a counter."""
-        return max(1, int(self.largest.max()).bit_length())
+        return max(self.lowest + 1, int(self.largest.max()).bit_length())
 
     @cached_property
     def cut(self) -> Callable[[int], Cut]:
@@ -132,38 +145,30 @@ class SparsePlan:
         return lru_cache(maxsize=16)(partial(cut_outputs, self.columns, self.largest))
 
     def blocks(self, images: int) -> tuple[Block, ...]:
-        """Working memory of ``counters`` for so many images: bit rows, their sums, counters."""
+        """Working memory of ``calls`` for so many images: those of the taps, bit rows, adders, counters."""
         words = self.taps.grid.words(images)
-        chunks = self.cut(words).chunks
-        adders = max(chunk.schedule.rows * (chunk.stop - chunk.start) for chunk in chunks) * words
+        adders = max(chunk.rows * (chunk.stop - chunk.start) for chunk in self.cut(words).chunks)
         return (
+            *self.taps.blocks(self.planes, images),
             Block((self.taps.rows_of(self.planes), words), UINT64),
-            Block((adders,), UINT64),
-            Block((self.bits, self.order.size, words), UINT64),
+            Block((adders * words,), UINT64),
+            Block((self.bits - self.lowest, self.order.size, words), UINT64),
         )
 
-    def count(self, operand: Integers, table: Words, adders: Words, counters: Words) -> None:
-        """Write the sums of an operand (images, channels, H, W) to ``counters`` (bits, outputs, words)."""
-        self.taps.fill(table, operand, self.planes)
-        words = table.shape[1]
-        for chunk in self.cut(words).chunks:
-            outputs = chunk.stop - chunk.start
-            size = chunk.schedule.rows * outputs * words
-            workspace = adders[:size].reshape(chunk.schedule.rows, outputs * words)
-            for first, rows in zip(chunk.schedule.first, chunk.rows, strict=False):
-                target = workspace[first : first + len(rows)].reshape(len(rows), outputs, words)
-                table.take(rows, axis=0, out=target, mode="clip")
-            add_rows(workspace, chunk.schedule.steps)
-            part = counters[:, chunk.start : chunk.stop]
-            part[len(chunk.schedule.sums) :] = 0
-            for target, row in zip(part, chunk.schedule.sums, strict=False):
-                target[:] = workspace[row].reshape(outputs, words) if row >= 0 else 0
+    def calls(
+        self, operand: Integers, codes: Bytes, sources: Words, table: Words, adders: Words, counters: Words
+    ) -> Iterator[Call]:
+        """Calls that write the sums of an operand (images, channels, H, W) to ``counters``.
+
+        Memory of ``blocks``; counters are (bits, outputs, words).
+        """
+        yield from self.taps.calls(table, operand, self.planes, codes, sources)
+        for chunk in self.cut(table.shape[1]).chunks:
+            yield from chunk.calls(table, adders, counters, self.lowest)
 
     def transient(self, images: int) -> int:
-        """Bytes that ``count`` allocates for the phases of the operand and their moves."""
-        grid, planes = self.taps.grid, self.planes
-        codes = self.taps.channels * images * grid.lanes
-        return 2 * codes + 10 * planes * self.taps.channels * 8 * (grid.words(images) + 4)
+        """Bytes that the calls allocate."""
+        return self.taps.transient(self.planes, images)
 
     def nanoseconds(self, batch: int) -> float:
         """Estimated time of a batch."""
@@ -176,6 +181,13 @@ class SparsePlan:
         """Images of one tile."""
         row_bytes = 8 * self.taps.rows_of(self.planes)
         return max(1, min(batch, TABLE_BYTES // row_bytes * WORD // self.taps.grid.lanes))
+
+
+def shifted(limits: IntArray, offset: IntArray, bits: int) -> IntArray:
+    """Limits (outputs, thresholds) of sums as limits of their counters of ``bits`` bits."""
+    least = -offset[:, None]
+    reached: IntArray = np.clip(limits, least, (1 << bits) + least) - least
+    return reached
 
 
 def _sums(groups: Index, values: NDArray[np.integer], count: int) -> IntArray:

@@ -1,17 +1,23 @@
 """Programs with sparse layers, and how their lists are cut."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.interpreter import Interpreter
 from runtime.ir import Builder, Program
 from runtime.ops import Conv2d, Dense, Threshold
+from runtime.packed.adders import schedule
 from runtime.packed.chunks import WORKSPACE_BYTES, Column, cut_outputs
 from runtime.packed.executor import PackedExecutor
+from runtime.packed.layout import Call, run_all
+from runtime.packed.planes import Words
 from runtime.session import Session
-from runtime.types import Interval
+from runtime.types import IntArray, Interval
 from runtime.weights import Weights
 from tests.runtime.test_packed_layers import sparse_codes
 
@@ -71,6 +77,32 @@ def test_one_session_runs_in_several_threads() -> None:
         assert all(np.array_equal(got[name], array) for name, array in wanted.items())
 
 
+def numbers(rows: Words, weights: IntArray) -> IntArray:
+    """Sum of weighted bit rows (rows, words), one number a lane."""
+    bits = np.unpackbits(rows.view(np.uint8).reshape(len(rows), 8 * rows.shape[1]), axis=1)
+    return weights @ bits.astype(np.int64)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_adders_give_the_bits_of_sums_that_are_asked_for(counts: list[int], lowest: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    most = sum(count << column for column, count in enumerate(counts))
+    bits = max(lowest + 1, most.bit_length())
+    plan = schedule((*counts,), bits)
+    given_rows = [rng.integers(0, 2**64, (count, 2), np.uint64) for count in counts]
+    workspace, spare = (rng.integers(0, 2**64, (n, 2), np.uint64) for n in (plan.rows, plan.spare))
+    totals = rng.integers(0, 2**64, (bits - lowest, 2), np.uint64)
+
+    def fetch(column: int, first: int) -> list[Call]:
+        target = workspace[first : first + counts[column]]
+        return [partial(np.copyto, target, given_rows[column])]
+
+    run_all([*plan.calls(workspace, spare, totals, fetch, lowest)])
+    weights = np.repeat(1 << np.arange(len(counts)), counts)
+    wanted = numbers(np.concatenate(given_rows), weights)
+    assert np.array_equal(numbers(totals, 1 << np.arange(bits - lowest)), wanted >> lowest)
+
+
 def test_chunks_hold_every_output_within_the_workspace() -> None:
     rng = np.random.default_rng(0)
     counts = -np.sort(-rng.integers(0, 400, 300))
@@ -81,5 +113,5 @@ def test_chunks_hold_every_output_within_the_workspace() -> None:
         assert [start for start, _ in edges] == [0, *(stop for _, stop in edges[:-1])]
         assert edges[-1][1] == 300
         for chunk in cut.chunks:
-            size = 8 * chunk.schedule.rows * (chunk.stop - chunk.start) * words
+            size = 8 * chunk.rows * (chunk.stop - chunk.start) * words
             assert size <= WORKSPACE_BYTES or chunk.stop - chunk.start == 1
