@@ -67,7 +67,7 @@ class Comparison:
     @property
     def rows(self) -> int:
         """Rows of working memory of ``calls``, each as long as one bit of all counters."""
-        return self.sums.rows + self.sums.spare + self.clear.shape[1]
+        return self.sums.rows + self.sums.spare + len(self.clear[0])
 
     def calls(self, counters: Words, rows: Words, planes: Words) -> Iterator[Call]:
         """Calls that write the codes of counters, ``planes`` (planes, outputs, words)."""
