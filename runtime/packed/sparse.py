@@ -34,6 +34,10 @@ TILE_NS = 25_000
 """Time of the other calls that one tile takes, nanoseconds."""
 
 
+Listed = tuple[int, Index, Index]
+"""Weight ``2^c`` of rows, the outputs that add them, and the rows of a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entries:
     """The weights that are not zero: output, channel, kernel tap (row-major) and value of each."""
@@ -58,6 +62,24 @@ def nonzeros(layer: Layer) -> Entries:
         return Entries(output, channel, tap, layer.weights[output, channel, tap].astype(np.intp))
     entries = _hamilton(layer.op.weights)
     return entries if layer.threshold is None else entries.times(layer.threshold.direction)
+
+
+def _rows_of_weights(entries: Entries, taps: Taps, planes: int) -> Iterator[Listed]:
+    """Rows of weights of one bit each, of one plane of their operands each."""
+    magnitude, inverse = np.abs(entries.value), taps.rows_of(planes) // 2
+    for bit in range(int(magnitude.max(initial=0)).bit_length()):
+        chosen = magnitude >> bit & 1 == 1
+        output, channel, tap = entries.output[chosen], entries.channel[chosen], entries.tap[chosen]
+        for plane in range(planes):
+            row = (tap * planes + plane) * taps.channels + channel
+            yield bit + plane, output, row + inverse * (entries.value[chosen] < 0)
+
+
+def _rows_of_constants(constants: IntArray, bits: int, one: int) -> Iterator[Listed]:
+    """The row ``one`` for every bit that is set in an output's constant."""
+    for bit in range(bits):
+        (outputs,) = np.nonzero(constants >> bit & 1)
+        yield bit, outputs, np.full(outputs.size, one)
 
 
 def _hamilton(weights: Weights) -> Entries:
@@ -108,26 +130,21 @@ class SparsePlan:
         largest = _sums(entries.output, magnitude, outputs) * top
         offset = _sums(entries.output, magnitude * inverted, outputs) * top
         order = np.argsort(-_sums(entries.output, np.bitwise_count(magnitude), outputs), kind="stable")
-        rank = np.argsort(order)
+        listed, lowest = [*_rows_of_weights(entries, taps, planes)], 0
         one = taps.rows_of(planes) - 1
-        zero, lowest = one // 2, 0
-        pairs: list[list[Index]] = [[] for _ in range(64)]
-        for bit in range(int(magnitude.max(initial=0)).bit_length()):
-            chosen = magnitude >> bit & 1 == 1
-            for plane in range(planes):
-                row = (entries.tap[chosen] * planes + plane) * taps.channels + entries.channel[chosen]
-                row += (zero + 1) * inverted[chosen]
-                pairs[bit + plane].append(np.stack([rank[entries.output[chosen]], row]))
         if layer.limits is not None and layer.limits.shape[1] == 1:
             lowest = max(1, int(largest.max()).bit_length())
             added = (1 << lowest) - shifted(layer.limits, offset, lowest)[:, 0]
             largest = largest + added
-            for bit in range(lowest + 1):
-                (chosen,) = np.nonzero(added >> bit & 1)
-                pairs[bit].append(np.stack([rank[chosen], np.full(chosen.size, one)]))
-        lists = [np.hstack(column) for column in pairs if column]
-        columns = tuple(Column.of(rows, outputs, zero) for rows in lists)
-        return SparsePlan(taps, planes, order, columns, largest[order], offset, lowest)
+            listed += _rows_of_constants(added, lowest + 1, one)
+        rank = np.argsort(order)
+        columns = []
+        for column in range(1 + max((c for c, _, _ in listed), default=-1)):
+            pairs = np.hstack(
+                [np.stack([rank[outputs], rows]) for c, outputs, rows in listed if c == column]
+            )
+            columns.append(Column.of(pairs, order.size, one // 2))
+        return SparsePlan(taps, planes, order, tuple(columns), largest[order], offset, lowest)
 
     @cached_property
     def place(self) -> Index:
@@ -142,7 +159,7 @@ class SparsePlan:
     @cached_property
     def cut(self) -> Callable[[int], Cut]:
         """The chunks for rows of so many words."""
-        return lru_cache(maxsize=16)(partial(cut_outputs, self.columns, self.largest))
+        return lru_cache(maxsize=4)(partial(cut_outputs, self.columns, self.largest))
 
     def blocks(self, images: int) -> tuple[Block, ...]:
         """Working memory of ``calls`` for so many images: those of the taps, bit rows, adders, counters."""
