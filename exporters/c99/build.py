@@ -259,6 +259,7 @@ def _weights_header(prefix: str, target: Target, sizes: Mapping[str, int], const
         "BLOCK": target.block,
         "POSITIONS": target.positions,
         "INDEX_BITS": target.index,
+        "ADDS": int(target.costs.add > 0),
         "LIMIT_BITS": 8 * sizes["gf_limit"],
         "SUM_BITS": 8 * sizes["gf_sum"],
         "MAX_CODES": MAX_CODES,

@@ -7,6 +7,7 @@
    GF_WORD_BITS   8, 32 or 64: the integer that the channels of one position are packed in
    GF_BLOCK       outputs whose popcounts are taken side by side: 1, or more where the compiler vectorizes them
    GF_INDEX_BITS  4 or 6: bits that are an index into a table of sums, which a shuffle looks up
+   GF_ADDS        1 where integers are added, bit by bit of their weights, rather than multiplied
 
    Three forms of a value of shape (channels, rows, columns), b bits an element:
    integers  [channel][row][column], the smallest integer type
@@ -1889,6 +1890,31 @@ typedef struct {
 } gf_integer_layer;
 
 /* `count` weights from their digits: to the base of `levels`, evenly spaced around 0, of step 1 or 2. */
+#if GF_ADDS
+/* The highest digit first, by subtraction. */
+GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count, int8_t *weights)
+{
+    const int step = levels % 2 ? 1 : 2, least = -step * (int)(levels - 1) / 2;
+    unsigned powers[8], most = 1;
+    powers[0] = 1;
+    for (; powers[most - 1] * levels * levels <= 256u; most++)
+        powers[most] = powers[most - 1] * levels;
+    while (count) {
+        unsigned rest = *bytes++;
+        const unsigned some = count < most ? (unsigned)count : most;
+        for (unsigned i = most - 1; i > 0; i--) {
+            int weight = least;
+            for (; rest >= powers[i]; rest -= powers[i])
+                weight += step;
+            if (i < some)
+                weights[i] = (int8_t)weight;
+        }
+        weights[0] = (int8_t)(least + (int)(step == 1 ? rest : 2 * rest));
+        weights += some;
+        count -= some;
+    }
+}
+#else
 GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count, int8_t *weights)
 {
     const uint32_t inverse = 65536u / levels + 1u; /* exact for dividends below 256 */
@@ -1907,6 +1933,7 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
         count -= some;
     }
 }
+#endif
 
 /* Defines NAME_taps, which fills `rows`, [input][tap][column], for one row of the result and one group, and
    NAME_sums, the sums of one output of that group. ROW: type of an element of the rows. */
@@ -1952,8 +1979,29 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
 #else
 /* Four sums in registers. */
 #define GF_RUN(SUM) 4
-#define GF_SUMS_OF_RUN(ROW, SUM)                                                                           \
-    SUM sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;                                                            \
+#if GF_ADDS
+/* One bit of all magnitudes after the other, the highest first: a weight of 0 takes no time, and none a product. */
+#define GF_ADD_RUN(SIGN) sum0 SIGN at[0], sum1 SIGN at[1], sum2 SIGN at[2], sum3 SIGN at[3]
+#define GF_ADD_TAPS(ROW, SUM)                                                                              \
+    const unsigned most = layer->levels % 2 ? layer->levels / 2u : layer->levels - 1u;                     \
+    unsigned bit = 1;                                                                                      \
+    while (2 * bit <= most)                                                                                \
+        bit *= 2;                                                                                          \
+    for (; bit > 0; bit /= 2) {                                                                            \
+        const ROW *at = rows + x;                                                                          \
+        sum0 += sum0, sum1 += sum1, sum2 += sum2, sum3 += sum3;                                            \
+        for (size_t t = 0; t < taps; t++, at += row) {                                                     \
+            const int weight = weights[t];                                                                 \
+            if (!((unsigned)(weight < 0 ? -weight : weight) & bit))                                        \
+                continue;                                                                                  \
+            if (weight > 0)                                                                                \
+                GF_ADD_RUN(+=);                                                                            \
+            else                                                                                           \
+                GF_ADD_RUN(-=);                                                                            \
+        }                                                                                                  \
+    }
+#else
+#define GF_ADD_TAPS(ROW, SUM)                                                                              \
     const ROW *at = rows + x;                                                                              \
     for (size_t t = 0; t < taps; t++, at += row) {                                                         \
         const SUM weight = weights[t];                                                                     \
@@ -1961,7 +2009,11 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
         sum1 += (SUM)at[1] * weight;                                                                       \
         sum2 += (SUM)at[2] * weight;                                                                       \
         sum3 += (SUM)at[3] * weight;                                                                       \
-    }                                                                                                      \
+    }
+#endif
+#define GF_SUMS_OF_RUN(ROW, SUM)                                                                           \
+    SUM sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;                                                            \
+    GF_ADD_TAPS(ROW, SUM)                                                                                  \
     sums[x] = sum0;                                                                                        \
     sums[x + 1] = sum1;                                                                                    \
     sums[x + 2] = sum2;                                                                                    \

@@ -81,7 +81,11 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     macs = layer.codes[0].size * layer.outputs * layer.positions
     often = 1 if is_dot(layer) or unpacks_once(layer, target) else layer.result.shape[1]
     unpacked = layer.codes.size * often
-    cost = macs * target.costs.mac * wide + layer.outputs * layer.positions * 4.0 + unpacked * UNPACK_COST
+    cost = (
+        macs * _product_cost(layer, target) * wide
+        + layer.outputs * layer.positions * 4.0
+        + unpacked * UNPACK_COST
+    )
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
     row = row_length(layer, target)
     held = row_type(layer, target, sums)
@@ -104,6 +108,14 @@ def candidate(layer: Layer, target: Target) -> Candidate:
         scratch,
         lambda site: _emit(site, layer, sums, held, row, in_lanes),
     )
+
+
+def _product_cost(layer: Layer, target: Target) -> float:
+    """Instructions of one product and its addition."""
+    if not target.costs.add or is_dot(layer):
+        return target.costs.mac
+    most = int(abs(layer.codes.astype("int64")).max())
+    return target.costs.add * max(1, most.bit_length())
 
 
 def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bool) -> None:

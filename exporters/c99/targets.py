@@ -19,7 +19,8 @@ class Costs:
     one weight that is not 0, or of an active input; ``scan``: what any weight takes. ``word``: one xor,
     and, popcount and addition of a word. ``mac``: one multiply-accumulate on integers. ``look``: to look
     up one vector of bytes and add it, 0 where a shuffle cannot. ``quad``: one multiply-accumulate on bytes
-    where one instruction adds four, else 0.
+    where one instruction adds four, else 0. ``add``: to add or skip one integer for one bit of
+    a weight, where that is quicker than to multiply it, else 0.
     """
 
     row: float
@@ -29,6 +30,7 @@ class Costs:
     mac: float
     look: float = 0
     quad: float = 0
+    add: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ _ROWS = (
         "rv32ec",
         "32-bit RISC-V with 16 registers and no multiplication",
         ("riscv32-freestanding-none", "generic_rv32-i+e+c"),
-        Costs(18, 4, 9, 26, 40),
+        Costs(18, 4, 9, 26, 40, add=6),
         "-march=rv32ec",
         "-mabi=ilp32e",
     ),

@@ -14,7 +14,11 @@ import pytest
 from exporters.c99.build import generate
 from exporters.c99.targets import TARGETS
 from runtime.errors import GatefoldError, InputError, MismatchError, MissingToolError
-from runtime.ops import OPS
+from runtime.interpreter import Interpreter
+from runtime.ir import Builder
+from runtime.ops import OPS, Conv2d
+from runtime.types import Interval
+from runtime.weights import Weights
 from tests.programs import random_program
 from tests.toolchain.mcu_builds import (
     BIG_ENDIAN,
@@ -111,6 +115,25 @@ def test_the_cortex_m0plus_image_has_no_instruction_of_larger_cores() -> None:
     assert long
     for instruction in long:  # BL alone has four bytes on this core, but for system instructions
         assert (instruction.first >> 11, (instruction.second or 0) >> 14) == (0b11110, 0b11)
+
+
+@pytest.mark.parametrize("levels", [3, 4, 15])
+def test_a_core_without_a_multiplier_adds(levels: int) -> None:
+    """A call of the library for every product takes three to four times as long."""
+    top = levels // 2 if levels % 2 else levels - 1
+    b = Builder("bytes")
+    x = b.input("x", (2, 8, 8), Interval(0, 255))
+    codes = np.random.default_rng(0).choice(np.arange(-top, top + 1, 1 if levels % 2 else 2), (8, 2, 3, 3))
+    layer = b.build((b.add(Conv2d(Weights(codes, levels), padding=(1, 1)), x),))
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 8))
+    wanted = Interpreter(layer).run({"x": pixels[None]})[layer.outputs[0]][0]
+    taken = {}
+    for core in ("cortex-m0plus", "rv32ec"):
+        built = build(generate(layer, core, vectors=0, kernel="integers"), CORES[core], MEMORY)
+        run = Emulator(built).run({"x": pixels}, count=True)
+        assert np.array_equal(run.outputs[layer.outputs[0]], wanted)
+        taken[core] = run.total.work.instructions
+    assert taken["rv32ec"] < (1.3 if levels == 3 else 2.2) * taken["cortex-m0plus"], taken
 
 
 def test_avr_is_sized_and_names_what_it_lacks() -> None:

@@ -1,7 +1,8 @@
 """Measure the table of rates: ``python -m toolchain.mcu.calibrate_speed PROGRAM|MODEL...``.
 
-Runs every program, and an untrained network of every model, on every emulated core, counts the instructions
-of each step, and writes ``speeds.json``. Run it when kernels or the compiler change.
+Runs every program, an untrained network of every model, and small networks of every kind of layer on every
+emulated core, counts the instructions of each step, and writes ``speeds.json``. Run it when kernels or the
+compiler change.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from toolchain.mcu.build import build
 from toolchain.mcu.calibrate import MEMORY, least_squares, untrained
 from toolchain.mcu.cores import CORES, Core
 from toolchain.mcu.emulate import Emulator, Spent
+from toolchain.mcu.samples import sample_programs
 from toolchain.mcu.speed import ANY, TABLE, Work, effort, works_of
 from toolchain.vectors import Arrays, read_vectors
 
@@ -136,7 +138,7 @@ def _loaded(name: str) -> tuple[str, Program, Arrays]:
 def main(names: Sequence[str]) -> None:
     """Write the table from programs, by path, and models, by name."""
     cores = [core for core in CORES.values() if core.machine and core.timing]
-    table = calibrate([_loaded(name) for name in names], cores)
+    table = calibrate([*map(_loaded, names), *sample_programs(SAMPLE + 1)], cores)
     with atomic_write(Path(__file__).with_name(TABLE)) as temporary:
         temporary.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -272,7 +272,7 @@ LEVELS = {
     "x86-64-v2": ("-O2", "-Os"),
     "x86-64-v3": ("-O2", "-O3"),
     "x86-64-v4": ("-O3",),
-    "cortex-m4": ("-O2", "-O3", "-Os"),
+    "rv32ec": ("-O2", "-O3", "-Os"),
     "avr": ("-Os",),
 }
 """Every level on vectors and without, and every layout at the level of its targets."""

@@ -197,6 +197,22 @@ def test_reshapes_take_no_memory() -> None:
     assert plan.arena_bytes == 64
 
 
+# --- which kernel ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "stride", "kernel"), [(1, 1, "lanes"), (1, 2, "words"), (8, 1, "integers")])
+def test_few_bytes_are_not_saved_at_several_times_the_time(bits: int, stride: int, kernel: str) -> None:
+    """Weights of 12 channels fill words and lists badly: three to four times the bytes of their digits."""
+    b = Builder("few channels")
+    x = b.input("x", (12, 12, 12), Interval(0, (1 << bits) - 1))
+    codes = np.random.default_rng(0).integers(-1, 2, (12, 12, 3, 3))
+    sums = b.add(Conv2d(Weights(codes, 3), None, (stride, stride), (1, 1)), x)
+    program = b.build(outputs=(b.add(Threshold(np.zeros((12, 1), int), np.ones(12, int)), sums),))
+    (step,) = (s for s in plan_program(program, TARGETS["cortex-m0plus"]).steps if s.candidate)
+    assert step.candidate is not None
+    assert step.candidate.kernel == kernel
+
+
 # --- planned and compiled ----------------------------------------------------------------------------
 
 

@@ -44,10 +44,11 @@ LAYOUTS = {
     "x86-64-v2": ("arm64",),
     "x86-64-v3": (),
     "x86-64-v4": (),
-    "cortex-m4": ("cortex-m0plus", "cortex-m3", "cortex-m7", "rv32imc", "rv32ec"),
+    "rv32ec": ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "rv32imc"),
     "avr": (),
 }
-"""One target of each layout of integers and lanes, and the others, which only choose by other costs."""
+"""One target of each layout of integers and lanes, the one that adds for want of a multiplier, and the others, which
+only choose by other costs."""
 
 PREFERENCES = ("auto", *KERNELS)
 
