@@ -43,8 +43,8 @@ FLASH_SLACK, EMBEDDED_SLACK = 4.0, 1.6
 microcontrollers, where flash is what runs out."""
 
 RELUCTANCE, FEW_PLANES = 2.5, 2
-"""How many times faster a kernel with constants between those two bounds has to be, for operands of at most so
-many bits: of wider ones the cost of merging counters is not known well enough."""
+"""How many times faster a kernel with constants between those two bounds has to be, for operands of at most
+so many bits: of wider ones the cost of merging counters is not known well enough."""
 
 MOST_WASTE, SMALL_BYTES = 1.5, 512
 """An operand of more bytes is not brought into a form that takes this many times those of its integers."""

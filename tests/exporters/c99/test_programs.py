@@ -47,8 +47,8 @@ LAYOUTS = {
     "rv32ec": ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "rv32imc"),
     "avr": (),
 }
-"""One target of each layout of integers and lanes, the one that adds for want of a multiplier, and the others, which
-only choose by other costs."""
+"""One target of each layout of integers and lanes, of 32 bits the one without a multiplier; and the others,
+which only choose by other costs."""
 
 PREFERENCES = ("auto", *KERNELS)
 
