@@ -28,7 +28,7 @@ def _weights(rng: np.random.Generator, shape: tuple[int, ...], levels: int, dens
 
 
 def _network(channels: int, stride: int, bits: int, levels: int, density: float) -> Program:
-    """Bytes through two convolutions and two dense layers, with thresholds near the middle of their sums."""
+    """Bytes through two convolutions and two dense layers, with thresholds amid their sums."""
     rng = np.random.default_rng((channels, stride, bits, levels))
     b = Builder(f"sample {channels}-{stride}-{bits}-{levels}")
     x = b.input("x", (3, SIDE, SIDE), Interval(0, 255))
