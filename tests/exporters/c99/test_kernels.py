@@ -144,7 +144,7 @@ def sanitized_programs(number: int) -> list[Program]:
 
 @pytest.mark.parametrize(
     ("layout", "kernel"),
-    [("x86-64-v3", "auto"), ("x86-64-v4", "nibbles"), ("x86-64-v4", "quads"), ("cortex-m4", "auto")],
+    [("x86-64-v3", "auto"), ("x86-64-v4", "nibbles"), ("x86-64-v4", "quads"), ("rv32ec", "auto")],
 )
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(
     layout: str, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
