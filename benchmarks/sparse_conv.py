@@ -151,7 +151,8 @@ def counting(plan: SparsePlan, images: np.ndarray[Any, Any]) -> Callable[[], Non
     calls: list[Call] = []
     for start in range(0, len(images), step):
         tile = images[start : start + step]
-        calls += plan.calls(tile, *memory[len(tile)])
+        codes, sources, *rest = memory[len(tile)]
+        calls += (*plan.load(tile, codes, sources), *plan.calls(len(tile), sources, *rest))
     return partial(run_all, calls)
 
 

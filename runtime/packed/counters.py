@@ -143,6 +143,11 @@ class BitSliced:
             return None
         return Comparison.of(limits, self.plan, self.layer.result.bits)
 
+    @property
+    def _vertical(self) -> bool:
+        """Whether thresholds are compared before anything is unpacked."""
+        return bool(self._comparison or self.plan.lowest)
+
     def work(self, operands: Sequence[Layout], planes: bool, batch: int) -> Work:
         """The work at one batch size."""
         plan, layer, compare = self.plan, self.layer, self._comparison
@@ -151,7 +156,7 @@ class BitSliced:
         last = CHANNELS_LAST if len(layer.sums.shape) > 1 else BATCH_FIRST
         layout = Layout(last if planes else CHANNELS_FIRST, narrow(result.interval))
         sums = Layout(CHANNELS_FIRST, np.dtype(np.int32 if plan.bits <= 30 else np.int64))
-        vertical = bool(compare or plan.lowest)
+        vertical = self._vertical
         blocks = (
             *_largest(plan.blocks(images), plan.blocks(batch % images or images)),
             Block((compare.rows + result.bits if compare else 0, outputs, words), UINT64),
@@ -184,18 +189,23 @@ class BitSliced:
         image = x if x.ndim == 4 else x[:, :, None, None]
         target = layout.view(codes) if planes else result
         calls: list[Call] = []
+        tiles: dict[int, tuple[list[Call], Words]] = {}
         for start in range(0, len(x), images):
             part = slice(start, min(start + images, len(x)))
-            blocks = self._cut(part.stop - start, memory)
-            counters = blocks[-1]
-            calls += self.plan.calls(image[part], *blocks)
-            if self._comparison or self.plan.lowest:
+            size = part.stop - start
+            lanes, sources, *rest = self._cut(size, memory)
+            if size not in tiles:
+                tiles[size] = self._tile(size, sources, rest, rows)
+            same, bits = tiles[size]
+            calls += self.plan.load(image[part], lanes, sources)
+            calls.append(partial(run_all, same))
+            if self._vertical:
                 into = target[part].swapaxes(0, 1)
-                calls += self._compare(counters, rows, into if x.ndim == 4 else into[..., None, None])
+                calls.append(partial(self._write, bits, into if x.ndim == 4 else into[..., None, None]))
                 continue
-            total = totals[:, : part.stop - start]
+            total = totals[:, :size]
             whole = total if x.ndim == 4 else total[..., None, None]
-            calls.append(partial(unpack, counters, self.plan, whole))
+            calls.append(partial(unpack, bits, self.plan, whole))
             finished = np.moveaxis(target[part], 1, -1)
             outputs = slice(0, self.plan.order.size)
             sums_last = np.moveaxis(total, 0, -1)
@@ -209,14 +219,19 @@ class BitSliced:
         shapes = (block.shape for block in self.plan.blocks(images))
         return [b.reshape(-1)[: math.prod(s)].reshape(s) for b, s in zip(memory, shapes, strict=True)]
 
-    def _compare(self, counters: Words, rows: Words, target: Integers) -> Iterator[Call]:
-        """Calls that write codes to ``target`` (outputs, images, rows, columns)."""
-        planes = counters
-        if self._comparison:
-            work = rows.reshape(-1)[: len(rows) * counters[0].size].reshape(len(rows), *counters.shape[1:])
-            planes, rest = np.split(work, [self.layer.result.bits])
-            yield from self._comparison.calls(counters, rest, planes)
-        yield partial(self._write, planes, target)
+    def _tile(
+        self, images: int, sources: Words, memory: Sequence[Words], rows: Words
+    ) -> tuple[list[Call], Words]:
+        """Calls that are the same for all tiles of so many images, and the bit rows that they make.
+
+        ``memory``: the plan's blocks behind ``sources``. The rows are codes, or counters.
+        """
+        calls, counters = [*self.plan.calls(images, sources, *memory)], memory[-1]
+        if not self._comparison:
+            return calls, counters
+        work = rows.reshape(-1)[: len(rows) * counters[0].size].reshape(len(rows), *counters.shape[1:])
+        planes, rest = np.split(work, [self.layer.result.bits])
+        return [*calls, *self._comparison.calls(counters, rest, planes)], planes
 
     def _write(self, planes: Words, target: Integers) -> None:
         ordered = planes.take(self.plan.place, axis=1)

@@ -115,7 +115,7 @@ class Taps:
         return 2 * (len(self.taps) * planes * self.channels + 1)
 
     def blocks(self, planes: int, images: int) -> tuple[Block, Block]:
-        """Working memory of ``calls``: codes with channels first, and every source between margins of 0.
+        """Working memory: codes with channels first, and every source between margins of 0.
 
         One source more holds what a move leaves over.
         """
@@ -130,24 +130,27 @@ class Taps:
         codes = self.channels * images * self.grid.lanes
         return (codes if planes > 1 else 0) + codes // 8 + self.channels
 
-    def calls(
-        self, table: Words, array: Integers, planes: int, codes: Bytes, sources: Words
-    ) -> Iterator[Call]:
-        """Calls that write the bit rows of an operand (images, channels, H, W) to a table (rows, words).
+    def load(self, array: Integers, planes: int, codes: Bytes, sources: Words) -> Iterator[Call]:
+        """Calls that write the phases of an operand (images, channels, H, W) to memory of ``blocks``."""
+        margin = _margin(self.taps)
+        for place, (phase, bits) in enumerate(self.moves(len(array)).sources):
+            if not bits:
+                rows = sources[place, margin:-margin].reshape(planes, self.channels, -1)
+                yield from self._phase(array, phase, codes, rows)
+
+    def calls(self, images: int, planes: int, sources: Words, table: Words) -> Iterator[Call]:
+        """Calls that write the bit rows of phases that are loaded to a table (rows, words).
 
         Row ``(tap * planes + plane) * channels + channel``; then one of 0; then all of them inverted.
-        Unused lanes may hold anything. ``codes`` and ``sources``: memory of ``blocks``.
+        Unused lanes may hold anything.
         """
-        half, moves, margin = len(table) // 2, self.moves(len(array)), _margin(self.taps)
+        half, moves, margin = len(table) // 2, self.moves(images), _margin(self.taps)
         yield partial(sources[:, :margin].fill, 0)
         yield partial(sources[:, -margin:].fill, 0)
         for place, (phase, bits) in enumerate(moves.sources):
             if bits:
                 source = sources[moves.sources.index((phase, 0))]
                 yield from _moved(source, bits, sources[place], sources[-1])
-            else:
-                rows = sources[place, margin:-margin].reshape(planes, self.channels, -1)
-                yield from self._phase(array, phase, codes, rows)
         size = 8 * (half - 1) * table.shape[1] // len(self.taps)
         shape = (size,) if moves.run == size else (-1, moves.run)
         targets = table[: half - 1].view(np.uint8).reshape(len(self.taps), *shape)

@@ -162,7 +162,7 @@ class SparsePlan:
         return lru_cache(maxsize=4)(partial(cut_outputs, self.columns, self.largest))
 
     def blocks(self, images: int) -> tuple[Block, ...]:
-        """Working memory of ``calls`` for so many images: those of the taps, bit rows, adders, counters."""
+        """Working memory for so many images: codes and sources of the taps, bit rows, adders, counters."""
         words = self.taps.grid.words(images)
         adders = max(chunk.rows * (chunk.stop - chunk.start) for chunk in self.cut(words).chunks)
         return (
@@ -172,14 +172,18 @@ class SparsePlan:
             Block((self.bits - self.lowest, self.order.size, words), UINT64),
         )
 
-    def calls(
-        self, operand: Integers, codes: Bytes, sources: Words, table: Words, adders: Words, counters: Words
-    ) -> Iterator[Call]:
-        """Calls that write the sums of an operand (images, channels, H, W) to ``counters``.
+    def load(self, operand: Integers, codes: Bytes, sources: Words) -> Iterator[Call]:
+        """Calls that bring an operand (images, channels, H, W) to the first two of ``blocks``."""
+        return self.taps.load(operand, self.planes, codes, sources)
 
-        Memory of ``blocks``; counters are (bits, outputs, words).
+    def calls(
+        self, images: int, sources: Words, table: Words, adders: Words, counters: Words
+    ) -> Iterator[Call]:
+        """Calls that write the sums of an operand that is loaded to ``counters`` (bits, outputs, words).
+
+        They are the same for all tiles of so many images: all but the first of ``blocks``.
         """
-        yield from self.taps.calls(table, operand, self.planes, codes, sources)
+        yield from self.taps.calls(images, self.planes, sources, table)
         for chunk in self.cut(table.shape[1]).chunks:
             yield from chunk.calls(table, adders, counters, self.lowest)
 
