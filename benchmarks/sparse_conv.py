@@ -146,8 +146,8 @@ def quartiles(contenders: dict[str, Callable[[], object]], turns: int) -> dict[s
 def counting(plan: SparsePlan, images: np.ndarray[Any, Any]) -> Callable[[], None]:
     """A call that counts the sums of ``images`` tile by tile."""
     step = plan.images(len(images))
-    rest = len(images) % step or step
-    memory = {n: [np.empty(b.shape, b.dtype) for b in plan.blocks(n)] for n in (step, rest)}
+    sizes = (step, len(images) % step or step)
+    memory = {n: [np.empty(b.shape, b.dtype) for b in plan.blocks(n)] for n in sizes}
     calls: list[Call] = []
     for start in range(0, len(images), step):
         tile = images[start : start + step]

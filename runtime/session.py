@@ -155,18 +155,15 @@ class Session:
         batch = len(next(iter(arrays.values())))
         parts = list(self._parts(batch))
         outputs: dict[str, NDArray[Any]] = {}
-        if len(parts) != 1:
-            outputs |= {
-                name: np.empty((batch, *types[name].shape), types[name].interval.dtype)
-                for name in self.program.outputs
-            }
+        for name in self.program.outputs if len(parts) != 1 else ():  # one part needs no joining
+            outputs[name] = np.empty((batch, *types[name].shape), types[name].interval.dtype)
         for part in parts:
             results = self._engine.run({n: a[part] for n, a in arrays.items()})
             for name, result in results.items():
                 if name in outputs:
                     outputs[name][part] = result
                 else:
-                    outputs[name] = np.ascontiguousarray(result, types[name].interval.dtype)
+                    outputs[name] = np.require(result, types[name].interval.dtype, ("C", "O", "W"))
             if progress:
                 progress(part.stop - part.start)
         return outputs

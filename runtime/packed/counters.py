@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -113,6 +114,15 @@ def _largest(*choices: Sequence[Block]) -> list[Block]:
     return [max(blocks, key=lambda block: block.bytes) for blocks in zip(*choices, strict=True)]
 
 
+class Tile(NamedTuple):
+    """What all tiles of so many images share: memory that the operand is loaded to, the calls that follow,
+    and the bit rows that they make, which are codes or counters."""
+
+    operand: tuple[Bytes, Words]
+    calls: Sequence[Call]
+    rows: Words
+
+
 @dataclass(frozen=True, eq=False)
 class BitSliced:
     """A layer with sparse weights, by lists of bit rows."""
@@ -189,23 +199,24 @@ class BitSliced:
         image = x if x.ndim == 4 else x[:, :, None, None]
         target = layout.view(codes) if planes else result
         calls: list[Call] = []
-        tiles: dict[int, tuple[list[Call], Words]] = {}
+        tiles: dict[int, Tile] = {}
         for start in range(0, len(x), images):
             part = slice(start, min(start + images, len(x)))
             size = part.stop - start
-            lanes, sources, *rest = self._cut(size, memory)
             if size not in tiles:
-                tiles[size] = self._tile(size, sources, rest, rows)
-            same, bits = tiles[size]
-            calls += self.plan.load(image[part], lanes, sources)
-            calls.append(partial(run_all, same))
+                tiles[size] = self._tile(size, memory, rows)
+            tile = tiles[size]
+            calls += self.plan.load(image[part], *tile.operand)
+            calls.append(partial(run_all, tile.calls))
             if self._vertical:
                 into = target[part].swapaxes(0, 1)
-                calls.append(partial(self._write, bits, into if x.ndim == 4 else into[..., None, None]))
+                calls.append(
+                    partial(self._write, tile.rows, into if x.ndim == 4 else into[..., None, None])
+                )
                 continue
             total = totals[:, :size]
             whole = total if x.ndim == 4 else total[..., None, None]
-            calls.append(partial(unpack, bits, self.plan, whole))
+            calls.append(partial(unpack, tile.rows, self.plan, whole))
             finished = np.moveaxis(target[part], 1, -1)
             outputs = slice(0, self.plan.order.size)
             sums_last = np.moveaxis(total, 0, -1)
@@ -214,24 +225,17 @@ class BitSliced:
             calls.append(partial(pack_last, codes, result))
         return partial(run_all, calls)
 
-    def _cut(self, images: int, memory: Sequence[Integers]) -> list[Integers]:
-        """The first elements of ``memory`` in the shapes of a tile of so many images."""
+    def _tile(self, images: int, memory: Sequence[Integers], rows: Words) -> Tile:
+        """Tiles of so many images, in the first elements of the plan's ``memory`` and of ``rows``."""
         shapes = (block.shape for block in self.plan.blocks(images))
-        return [b.reshape(-1)[: math.prod(s)].reshape(s) for b, s in zip(memory, shapes, strict=True)]
-
-    def _tile(
-        self, images: int, sources: Words, memory: Sequence[Words], rows: Words
-    ) -> tuple[list[Call], Words]:
-        """Calls that are the same for all tiles of so many images, and the bit rows that they make.
-
-        ``memory``: the plan's blocks behind ``sources``. The rows are codes, or counters.
-        """
-        calls, counters = [*self.plan.calls(images, sources, *memory)], memory[-1]
+        cut = [b.reshape(-1)[: math.prod(s)].reshape(s) for b, s in zip(memory, shapes, strict=True)]
+        (codes, sources, *rest), counters = cut, cut[-1]
+        calls = [*self.plan.calls(images, sources, *rest)]
         if not self._comparison:
-            return calls, counters
+            return Tile((codes, sources), calls, counters)
         work = rows.reshape(-1)[: len(rows) * counters[0].size].reshape(len(rows), *counters.shape[1:])
-        planes, rest = np.split(work, [self.layer.result.bits])
-        return [*calls, *self._comparison.calls(counters, rest, planes)], planes
+        planes, free = np.split(work, [self.layer.result.bits])
+        return Tile((codes, sources), [*calls, *self._comparison.calls(counters, free, planes)], planes)
 
     def _write(self, planes: Words, target: Integers) -> None:
         ordered = planes.take(self.plan.place, axis=1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from runtime import session as session_module
 from runtime.errors import InputError, MissingToolError
 from runtime.ir import Builder
-from runtime.ops import Add, Threshold
+from runtime.ops import Add, Reshape, Threshold
 from runtime.packed.planes import pack_bits, pack_last, unpack_last
 from runtime.session import EXECUTORS, ExecutorRow, Session
 from runtime.types import Interval
@@ -127,3 +127,14 @@ def test_bit_order_is_channel_64i_plus_j() -> None:
     bits = np.zeros((70, 1), np.uint8)
     bits[[3, 69]] = 1
     assert pack_bits(bits).ravel().tolist() == [1 << 3, 1 << 5]
+
+
+@pytest.mark.parametrize("executor", ["interpreter", "packed"])
+def test_outputs_share_no_memory(executor: str) -> None:
+    b = Builder("twice")
+    x = b.input("x", (2, 3), Interval(-(2**40), 2**40))
+    y = b.add(Add(), x, x)
+    program = b.build((y, b.add(Reshape((6,)), y)))
+    first, second = Session(program, executor).run(np.ones((1, 2, 3), np.int64)).values()
+    first[:] = 0
+    assert (second == 2).all()

@@ -144,7 +144,13 @@ def sanitized_programs(number: int) -> list[Program]:
 
 @pytest.mark.parametrize(
     ("layout", "kernel"),
-    [("x86-64-v3", "auto"), ("x86-64-v4", "nibbles"), ("x86-64-v4", "quads"), ("rv32ec", "auto")],
+    [
+        ("x86-64-v3", "auto"),
+        ("x86-64-v4", "nibbles"),
+        ("x86-64-v4", "quads"),
+        ("cortex-m4", "auto"),
+        ("rv32ec", "auto"),
+    ],
 )
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(
     layout: str, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -272,8 +278,9 @@ LEVELS = {
     "x86-64-v2": ("-O2", "-Os"),
     "x86-64-v3": ("-O2", "-O3"),
     "x86-64-v4": ("-O3",),
-    "rv32ec": ("-O2", "-O3", "-Os"),
+    "cortex-m4": ("-O2", "-O3", "-Os"),
     "avr": ("-Os",),
+    "rv32ec": ("-Os",),
 }
 """Every level on vectors and without, and every layout at the level of its targets."""
 

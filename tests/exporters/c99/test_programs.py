@@ -44,11 +44,12 @@ LAYOUTS = {
     "x86-64-v2": ("arm64",),
     "x86-64-v3": (),
     "x86-64-v4": (),
-    "rv32ec": ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "rv32imc"),
+    "cortex-m4": ("cortex-m0plus", "cortex-m3", "cortex-m7", "rv32imc"),
     "avr": (),
+    "rv32ec": (),
 }
-"""One target of each layout of integers and lanes, of 32 bits the one without a multiplier; and the others,
-which only choose by other costs."""
+"""One target of each layout of integers and lanes, one without a multiplier, and the others, which only
+choose by other costs."""
 
 PREFERENCES = ("auto", *KERNELS)
 
