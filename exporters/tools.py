@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import GatefoldError, MissingToolError
+from runtime.errors import GatefoldError, MissingToolError, TimeLimitError
 
 PROBE_TIMEOUT = 60.0
 """Seconds a program may take to say its version, read from a slow disk."""
@@ -110,7 +110,7 @@ def run_command(
 
     ``settings`` are added to the environment. After ``timeout`` seconds, and on Ctrl-C, the program ends
     with every process it started. Raises GatefoldError, which says ``what`` was done, where it cannot
-    start or takes too long.
+    start, TimeLimitError where it takes too long.
     """
     environ = os.environ | {"LC_ALL": "C", "TMPDIR": str(folder)} | dict(settings or {})
     path = folder / log
@@ -132,7 +132,7 @@ def run_command(
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        raise GatefoldError(f"{what} took more than {timeout:g} seconds; it was stopped") from None
+        raise TimeLimitError(f"{what} took more than {timeout:g} seconds; it was stopped") from None
     finally:
         if process.returncode is None:
             _kill(process)

@@ -22,6 +22,10 @@ class FormatError(GatefoldError):
     """A ``.gfold`` file is damaged, hostile, truncated or of another version."""
 
 
+class TimeLimitError(GatefoldError):
+    """An external program was stopped because it took longer than it may."""
+
+
 class TooLargeError(GatefoldError):
     """A program is beyond what an executor or exporter can build here; others may run it."""
 

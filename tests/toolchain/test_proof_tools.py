@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,18 @@ import pytest
 
 from exporters.netlist import stages as stages_module
 from exporters.netlist.mapping import cover_circuit
+from runtime.errors import GatefoldError
 from runtime.ir import Builder
 from runtime.ops import ArgMax, Clip, MaxPool, Or, Requantize, RoundDiv, Select, ShiftRight
 from runtime.serialize import save
 from runtime.types import BIT, Interval
 from tests.toolchain.mutants import mutants
 from tests.toolchain.test_proof_stages import changes, layer, single
+from toolchain.cli.main import Terminated
 from toolchain.proof.elements import Hints
-from toolchain.proof.equivalence import FORMS
+from toolchain.proof.equivalence import FORMS, compare
 from toolchain.proof.exhaustive import Runner
-from toolchain.proof.prove import OPEN, PROVED, WRONG, prove_stage, prove_verilog
+from toolchain.proof.prove import FAILED, OPEN, PROVED, WRONG, Row, prove_stage, prove_verilog
 from toolchain.synthesis.map import verilog
 from toolchain.synthesis.yosys import Yosys, find_yosys
 
@@ -93,8 +96,23 @@ def flipped(text: str) -> str:
 def test_verilog_that_does_not_compile_is_not_proved(tmp_path: Path) -> None:
     stage, yosys = layer(12, 4), find_yosys("a test")
     outcome = prove_verilog(stage, stage.circuit(), {None: "module top(;"}, yosys, tmp_path)
-    assert outcome.status == OPEN
+    assert outcome.status == FAILED
     assert "ERROR" in outcome.method
+
+
+def test_a_tool_that_takes_too_long_has_not_failed(tmp_path: Path) -> None:
+    stage, yosys = layer(12, 4), find_yosys("a test")
+    texts = {None: verilog(stage.circuit(), False)}
+    outcome = prove_verilog(stage, stage.circuit(), texts, yosys, tmp_path, timeout=0.01)
+    assert outcome.status == OPEN
+    assert re.search(r"synthesizing \w+ took more than 0.01 seconds; it was stopped", outcome.method)
+
+
+def test_what_abc_cannot_read_is_no_answer_but_a_failure(tmp_path: Path) -> None:
+    abc = find_yosys("a test").abc
+    assert abc is not None
+    with pytest.raises(GatefoldError, match="comparing left with right failed: ABC: Cannot open"):
+        compare(abc, tmp_path / "left.aig", tmp_path / "right.aig", tmp_path)
 
 
 def test_without_abc_it_is_said_what_to_install(tmp_path: Path) -> None:
@@ -143,6 +161,38 @@ def test_a_planted_fault_ends_with_its_input(
     assert code == 4
     assert "the circuit of 'skip' is not the program: element" in err
     assert "for in0 = [" in err
+
+
+def test_a_tool_that_fails_is_a_failure_and_the_rows_are_shown(
+    program: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.setattr("toolchain.proof.prove.verilog", lambda *_: "module top(;")
+    code, out, err = invoke("verify", program, *QUICK, "--prove", "--json")
+    assert code == 1
+    assert "the circuit of 'skip' cannot be compared with its Verilog: synthesizing skip failed: " in err
+    proof = json.loads(out)["proof"]
+    assert (proof["ok"], proof["proved"], proof["failed"]) == (False, 5, 1)
+    _, text, _ = invoke("verify", program, *QUICK, "--prove")
+    assert "FAILED: synthesizing skip failed: " in text
+    assert "5 proved, 0 differing, 0 not proved, 1 failed" in text
+
+
+@pytest.mark.parametrize(("stop", "exit_code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_rows_that_are_done_outlive_a_stop(
+    stop: type[BaseException],
+    exit_code: int,
+    program: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke,
+) -> None:
+    def stopped(*_: object, **__: object) -> Iterator[Row]:
+        raise stop
+
+    monkeypatch.setattr("toolchain.cli.proof.prove_tops", stopped)
+    code, out, _ = invoke("verify", program, *QUICK, "--prove", "--json")
+    assert code == exit_code
+    assert json.loads(out)["ok"] is False
+    assert [row["stage"] for row in json.loads(out)["proof"]["rows"]] == ["skip"]
 
 
 def test_nothing_proved_is_a_failure(

@@ -26,7 +26,14 @@ from toolchain.cli.common import (
     table,
     tell_download,
 )
-from toolchain.cli.proof import check_proofs, chosen_forms, proof_json, proof_table, proofs
+from toolchain.cli.proof import (
+    check_proofs,
+    chosen_forms,
+    proof_json,
+    proof_table,
+    proofs,
+    shown_if_stopped,
+)
 from toolchain.compare import Comparison, Samples, compare, random_samples, verdict
 from toolchain.cost.nodes import macs_of
 from toolchain.executors import chosen
@@ -216,7 +223,7 @@ def command(
         raise InputError("nothing to verify: give --samples above 0, --vectors or --data")
     count = sum(len(next(iter(s.values()))) for s in [*sets, *([stored.inputs] if stored else [])])
     running = [name for name, row in rows.items() if not row.missing()]
-    proved = proofs(loaded, part, style, limit, forms) if proving else []
+    proved = shown_if_stopped(proofs(loaded, part, style, limit, forms), as_json) if proving else []
     with progress_bar("verifying", count * len(running)) as advance:
         comparison = compare(loaded, sets, rows, executors is not None, advance, stored)
     result = comparison.to_json()

@@ -13,7 +13,7 @@ from exporters.netlist.formats import bit_names, to_aiger
 from exporters.netlist.stages import Stage
 from exporters.tools import Command, run_command
 from exporters.verilog.module import module_text
-from runtime.errors import GatefoldError
+from runtime.errors import GatefoldError, TimeLimitError
 from toolchain.proof.cones import number
 from toolchain.proof.reference import masked_module, reference_module
 from toolchain.synthesis.blif import ports, without_cells
@@ -29,6 +29,10 @@ FORMS = {None: ("ge", "lut6"), 4: ("lut4_tables",), 6: ("lut6_tables",)}
 it is exported as; None: gates."""
 
 
+NO_ANSWER = ("UNDECIDED", "Timed out")
+"""What ABC says where its time is over. It ends with 0 even where it cannot read a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """``equal``: None where it is not known, ``why`` then says why. ``difference``: bits of an input for
@@ -40,7 +44,10 @@ class Comparison:
 
 
 def compare(abc: Command, ours: Path, theirs: Path, folder: Path) -> Comparison:
-    """Two files, AIGER or BLIF, with the same inputs and outputs in the same order."""
+    """Two files, AIGER or BLIF, with the same inputs and outputs in the same order.
+
+    Raises GatefoldError where ABC fails.
+    """
     commands = []
     for path, name in ((ours, "left.aig"), (theirs, "right.aig")):
         reader = "read_aiger" if path.suffix == ".aig" else "read_blif"
@@ -51,13 +58,16 @@ def compare(abc: Command, ours: Path, theirs: Path, folder: Path) -> Comparison:
         outcome = run_command(
             (*abc, "-q", "; ".join(commands)), folder, what, 3 * SEARCH_SECONDS, log="abc.log"
         )
-    except GatefoldError as error:
+    except TimeLimitError as error:
         return Comparison(None, str(error))
     if "Networks are equivalent" in outcome.output:
         return Comparison(True)
     if "NOT EQUIVALENT" in outcome.output:
         return Comparison(False, difference=_bits(outcome.output))
-    return Comparison(None, f"ABC found no answer in {SEARCH_SECONDS} seconds")
+    if any(words in outcome.output for words in NO_ANSWER):
+        return Comparison(None, f"ABC found no answer in {SEARCH_SECONDS} seconds")
+    told = outcome.output.strip().split("\n")[-1] or f"it ended with {outcome.code} and said nothing"
+    raise GatefoldError(f"{what} failed: ABC: {told}")
 
 
 def _bits(output: str) -> tuple[int, ...]:

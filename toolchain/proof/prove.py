@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from exporters.netlist.circuit import Circuit
 from exporters.netlist.limits import check_stage, summed_bits
 from exporters.netlist.mapping import cover_circuit
 from exporters.netlist.stages import Stage
-from runtime.errors import GatefoldError, TooLargeError
+from runtime.errors import GatefoldError, TimeLimitError, TooLargeError
 from toolchain.proof.elements import Hints, hints, is_polynomial, unproved
 from toolchain.proof.equivalence import FORMS, input_text, reference_equals, verilog_equals
 from toolchain.proof.exhaustive import (
@@ -37,15 +37,16 @@ FEW_INPUTS = 1 << 14
 RANDOM_INPUTS = 4096
 """Inputs tried where a proof has failed, in search of the one that shows why."""
 
-PROVED, WRONG, OPEN = "proved", "differs", "not proved"
+PROVED, WRONG, OPEN, FAILED = "proved", "differs", "not proved", "failed"
 
 Progress = Callable[[str], None]
+Build = Callable[[Stage], Circuit]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``status``: ``proved``, ``differs`` or ``not proved``. ``method``: how, or why not, or the input that
-    shows a difference."""
+    """``status``: ``proved``, ``differs``, ``not proved``, or ``failed`` where a tool did. ``method``: how,
+    or why not, or the input that shows a difference."""
 
     status: str
     method: str
@@ -68,34 +69,36 @@ class Row:
         return asdict(self)
 
 
+def unanswered(error: GatefoldError) -> Outcome:
+    """What is known where a tool gave no answer: only that it took too long, or that it failed."""
+    return Outcome(OPEN if isinstance(error, TimeLimitError) else FAILED, str(error))
+
+
 def prove(
     parts: Iterable[Stage],
     yosys: Yosys,
-    style: str = "gates",
+    build: Build = Stage.circuit,
     limit: int = 25_000,
     timeout: float = TIMEOUT,
-    progress: Progress | None = None,
-) -> list[Row]:
-    """A row for every stage.
+    progress: Progress = lambda line: None,
+) -> Iterator[Row]:
+    """A row for every stage, as it is done.
 
-    ``limit``: most bits that a stage may add up for its Verilog to be synthesized. ``timeout``: seconds
-    that Yosys may take for one stage.
+    ``build``: the circuit of a stage. ``limit``: most bits that a stage may add up for its Verilog to be
+    synthesized. ``timeout``: seconds that Yosys may take for one stage.
     """
-    rows = []
     for stage in parts:
-        if progress:
-            progress(f"proving {stage.value}: {stage.local.op.name}, {summed_bits(stage):,} bits")
-        rows.append(_row(stage, yosys, style, limit, timeout))
-    return rows
+        progress(f"proving {stage.value}: {stage.local.op.name}, {summed_bits(stage):,} bits")
+        yield _row(stage, yosys, build, limit, timeout)
 
 
-def _row(stage: Stage, yosys: Yosys, style: str, limit: int, timeout: float) -> Row:
+def _row(stage: Stage, yosys: Yosys, build: Build, limit: int, timeout: float) -> Row:
     names = (stage.value, stage.layer, stage.local.op.name, stage.positions)
     try:
         check_stage(stage)
     except TooLargeError as error:
         return Row(*names, Outcome(OPEN, str(error)), Outcome(OPEN, "its circuit is too large"))
-    circuit = stage.circuit(style)
+    circuit = build(stage)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         program = timed(lambda: prove_stage(stage, circuit, hints(stage, circuit), yosys, work, timeout))
@@ -166,7 +169,7 @@ def _by_reference(stage: Stage, circuit: Circuit, yosys: Yosys, folder: Path, ti
     try:
         found = reference_equals(yosys, stage, circuit, folder, timeout)
     except GatefoldError as error:
-        return Outcome(OPEN, str(error))
+        return unanswered(error)
     if found.equal is None:
         return Outcome(OPEN, found.why)
     if found.equal:
@@ -193,7 +196,7 @@ def prove_verilog(
         try:
             found = verilog_equals(yosys, circuit, text, FORMS[tables], folder, what, timeout)
         except GatefoldError as error:
-            return Outcome(OPEN, str(error))
+            return unanswered(error)
         if found.equal is None:
             return Outcome(OPEN, found.why)
         if not found.equal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from exporters.netlist.circuit import Circuit
 from exporters.netlist.formats import to_aiger
 from exporters.netlist.limits import check_stage, summed_bits
-from exporters.netlist.stages import Stages
+from exporters.netlist.stages import Stage, Stages
 from exporters.verilog.build import pipelining
 from exporters.verilog.design import Design, design
 from exporters.verilog.limits import check_exported
@@ -23,7 +23,7 @@ from toolchain.proof.equivalence import Comparison, compare, input_text
 from toolchain.proof.hierarchy import Module, WiringError, read_modules
 from toolchain.proof.layers import ADDER, check_adder, module_circuit, same_gates
 from toolchain.proof.placement import misplaced
-from toolchain.proof.prove import OPEN, PROVED, WRONG, Outcome, Progress, Row, timed
+from toolchain.proof.prove import OPEN, PROVED, WRONG, Build, Outcome, Progress, Row, timed, unanswered
 from toolchain.proof.whole import Calls, Part, Top, program_values, shown_difference
 from toolchain.synthesis.map import TABLES
 from toolchain.synthesis.yosys import TIMEOUT, Yosys
@@ -50,38 +50,44 @@ def prove_tops(
     rows: Sequence[Row],
     forms: Iterable[Form],
     yosys: Yosys,
+    build: Build = Stage.circuit,
     style: str = "gates",
     limit: int = 25_000,
     timeout: float = TIMEOUT,
     progress: Progress = lambda line: None,
-) -> list[Row]:
-    """A row for the top module in each of ``forms``. ``rows``: what is proved of every circuit.
+) -> Iterator[Row]:
+    """A row for the top module in each of ``forms``, as it is done. ``rows``: what is proved of every
+    circuit that ``build`` makes of a stage.
 
     ``limit``: most bits that a stage may add up. ``timeout``: seconds that Yosys may take for a form.
     """
-    program, why = parts.program, _too_large(parts, limit)
-    progress(f"proving {program.name}: the positions of its circuits")
+    progress("proving the positions of all circuits")
     whole = timed(lambda: placed(parts, rows))
-    if why:
-        outcomes = [(form, Outcome(OPEN, why)) for form in forms]
-    else:
-        circuits = {stage.value: stage.circuit(style) for stage in parts.circuits}
-        wiring = wire(whole_plan(parts), program_name(program.name), style)
-        outcomes = []
-        for form in forms:
-            progress(f"proving {program.name}: its top module, {form}")
-            prove_form = partial(_prove_form, parts, circuits, wiring, form, yosys, timeout)
-            outcomes.append((form, timed(prove_form)))
-    return [Row(program.name, "", f"top module, {form}", 1, whole, outcome) for form, outcome in outcomes]
+    attempt = _attempt(parts, yosys, build, style, limit, timeout)
+    for form in forms:
+        progress(f"proving the top module, {form}")
+        outcome = timed(partial(attempt, form))
+        yield Row(parts.program.name, "", f"top module, {form}", 1, whole, outcome)
+
+
+def _attempt(
+    parts: Stages, yosys: Yosys, build: Build, style: str, limit: int, timeout: float
+) -> Callable[[Form], Outcome]:
+    """What tells of each form whether its top module is the program."""
+    if why := _too_large(parts, limit):
+        return lambda form: Outcome(OPEN, why)
+    circuits = {stage.value: build(stage) for stage in parts.circuits}
+    wiring = wire(whole_plan(parts), program_name(parts.program.name), style)
+    return partial(_prove_form, parts, circuits, wiring, yosys, timeout)
 
 
 def _prove_form(
     parts: Stages,
     circuits: Mapping[str, Circuit],
     wiring: Wiring,
-    form: Form,
     yosys: Yosys,
     timeout: float,
+    form: Form,
 ) -> Outcome:
     where = pipelining(wiring, form.pipeline, form.levels, form.depth)
     built = design(wiring, where, form.tables)
@@ -147,7 +153,7 @@ def prove_top(
     except WiringError as error:
         return Outcome(WRONG, str(error))
     except GatefoldError as error:
-        return Outcome(OPEN, str(error))
+        return unanswered(error)
 
 
 def _script(built: Design) -> str:

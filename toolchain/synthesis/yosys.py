@@ -45,7 +45,8 @@ class Yosys:
     def run(self, script: str, folder: Path, what: str, timeout: float = TIMEOUT) -> None:
         """Run the lines of ``script`` in ``folder``.
 
-        Raises GatefoldError with Yosys's error, or where it takes longer than ``timeout`` seconds.
+        Raises GatefoldError with Yosys's error, TimeLimitError where it takes longer than ``timeout``
+        seconds.
         """
         (folder / "run.ys").write_text(script, encoding="utf-8")
         outcome = run_command((*self.command, "run.ys"), folder, what, timeout, log="yosys.log")
