@@ -48,7 +48,7 @@ def layer() -> Program:
 class Build:
     """``source`` compiled with vectors or without, and memory to run it in."""
 
-    def __init__(self, source: Source, compiler: Compiler, scalar: bool) -> None:
+    def __init__(self, source: Source, compiler: Compiler, scalar: bool = False) -> None:
         files = library_files(source)
         if scalar:
             header = f"{source.name}_weights.h"
@@ -61,7 +61,7 @@ class Build:
         memory = np.empty(source.arena_bytes + 64, np.uint8)
         self._arena = memory[-memory.ctypes.data % 64 :]
         self._x, self._y = (
-            rng.integers(0, 2, image.type.shape, np.uint8),
+            rng.integers(0, image.type.interval.hi + 1, image.type.shape, np.uint8),
             np.empty(out.type.shape, np.uint8),
         )
         self._size = source.arena_bytes

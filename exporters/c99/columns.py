@@ -41,7 +41,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     units, planes = blocks * target.lane_units, layer.image.bits
     active = (ACTIVE if planes == 1 else ACTIVE_PLANE) * inputs * planes
     rows = active * 2 * layer.magnitudes * blocks
-    cost = layer.positions * (rows * target.costs.row + active * target.costs.entry + inputs * planes * 0.5)
+    costs, compared = target.costs, blocks * (1 + layer.level_count)
+    listed = active * costs.entry + inputs * planes * costs.active
+    cost = layer.positions * (rows * costs.row + listed + compared * costs.block)
     flash = inputs * layer.magnitudes * 2 * units * target.unit // 8
     scratch = {"lists": 2 * (inputs * planes + LIST_SLACK), "counters": bits * target.lane // 8}
     scratch["coded"] = per(layer.outputs, target.word) * layer.levels.type.bits * target.word // 8

@@ -25,6 +25,7 @@ SCRATCH_TYPES = {
     "counters": "gf_lane_at",
     "codes": "uint8_t",
     "pooled": "gf_unit",
+    "phases": "gf_unit",
     "patches": "gf_word",
     "coded": "gf_word",
     "weights": "int8_t",

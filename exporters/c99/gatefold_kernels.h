@@ -665,6 +665,7 @@ typedef struct {
     gf_unit GF_FLASH *mask; /* lanes of the image that this move reads, or NULL for all */
     int16_t first;          /* unit of the image at the start of the row, for the first tile */
     uint8_t shift;          /* lanes by which the image is moved within a unit */
+    uint8_t phase;          /* where a stride splits the image: which part this move reads */
 } gf_move;
 
 typedef struct {
@@ -806,12 +807,14 @@ GF_INLINE void gf_move_plane(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, 
 GF_KERNEL void gf_lanes_table(gf_lanes_layer GF_FLASH *layer, const gf_unit *in, gf_unit *table, unsigned tile)
 {
     const size_t rows = (size_t)layer->channels * layer->row;
+    const size_t phase_units = (size_t)layer->channels * layer->planes * layer->units;
     for (unsigned p = 0; p < layer->planes; p++) {
         for (unsigned m = 0; m < layer->moves; m++, table += rows) {
             gf_unit GF_FLASH *mask = layer->move[m].mask;
             const unsigned shift = layer->move[m].shift;
             const long first = (long)layer->move[m].first + (long)tile * layer->step;
-            gf_move_plane(layer, in + (size_t)p * layer->units, mask, first, shift, table);
+            const gf_unit *image = in + (size_t)layer->move[m].phase * phase_units + (size_t)p * layer->units;
+            gf_move_plane(layer, image, mask, first, shift, table);
         }
     }
 }
@@ -891,17 +894,19 @@ GF_INLINE gf_lane gf_reached(const gf_lane_at *c, unsigned bits, uint32_t limit)
     gf_lane reached = ~none;
     if (limit >> bits) /* beyond every sum */
         return none;
+#if GF_VECTOR_BITS >= 128
     for (unsigned i = 0; i < bits; i++) {
         const gf_lane bit = i + 1 < bits ? (gf_lane)c[i] : (gf_lane)~c[i];
-#if GF_VECTOR_BITS >= 128
         /* no branch: limits differ from output to output */
         const gf_lane zero = none + (gf_unit)(((limit >> i) & 1u) - 1u);
         reached = (bit & (reached | zero)) | (reached & zero);
-#else
-        reached = (limit >> i) & 1u ? (gf_lane)(bit & reached) : (gf_lane)(bit | reached);
-#endif
     }
     return reached;
+#else
+    for (; bits > 1; bits--, limit >>= 1, c++)
+        reached = limit & 1u ? (gf_lane)(*c & reached) : (gf_lane)(*c | reached);
+    return limit & 1u ? (gf_lane)(~*c & reached) : (gf_lane)(~*c | reached);
+#endif
 }
 
 /* Adds level `k`, counted from 0, to codes: bit j of a count of ordered levels is the parity of every 2 ** j-th. */
@@ -973,7 +978,7 @@ GF_KERNEL void gf_lanes_integers(gf_lanes_layer GF_FLASH *layer, unsigned output
     }
 }
 
-/* `count` lanes, at most 16, of a row from `lane` on. */
+/* `count` lanes of a row from `lane` on: 1 to 16, or to 32 where units are as long. */
 GF_INLINE uint32_t gf_some_lanes(const gf_unit *row, size_t lane, unsigned count)
 {
     const gf_unit *at = row + lane / GF_UNIT_BITS;
@@ -988,7 +993,7 @@ GF_INLINE uint32_t gf_some_lanes(const gf_unit *row, size_t lane, unsigned count
 #else
     bits >>= shift;
 #endif
-    return bits & (((uint32_t)1 << count) - 1);
+    return bits & (UINT32_MAX >> (32 - count));
 }
 
 GF_INLINE void gf_put_lanes(gf_unit *row, size_t lane, unsigned count, uint32_t bits)
@@ -1015,6 +1020,16 @@ GF_INLINE void gf_put_run(gf_unit *row, size_t lane, unsigned count, uint32_t bi
     else
         for (unsigned i = 0; i < 32 / GF_UNIT_BITS; i++)
             at[i] = (gf_unit)(bits >> (i * GF_UNIT_BITS));
+}
+
+/* Bits 0, 2, .. 30 as bits 0 to 15. */
+GF_INLINE uint32_t gf_even_bits(uint32_t bits)
+{
+    bits &= 0x55555555u;
+    bits = (bits | bits >> 1) & 0x33333333u;
+    bits = (bits | bits >> 2) & 0x0f0f0f0fu;
+    bits = (bits | bits >> 4) & 0x00ff00ffu;
+    return (bits | bits >> 8) & 0x0000ffffu;
 }
 
 /* Codes of some positions, from `lane` on, into the planes of one channel. */
@@ -1063,13 +1078,8 @@ GF_INLINE void gf_pool_rows(const gf_unit *in, size_t units, gf_unit *out, size_
                     other[p] = gf_some_lanes(in + p * units, from, 2 * count) >> (r % 2);
                 gf_max_bits(best, other, planes);
             }
-            for (unsigned p = 0; p < planes; p++) {
-                uint32_t bits = best[p] & 0x5555u;
-                bits = (bits | bits >> 1) & 0x3333u;
-                bits = (bits | bits >> 2) & 0x0f0fu;
-                bits = (bits | bits >> 4) & 0x00ffu;
-                gf_put_lanes(out + p * out_units, lane + (size_t)y * wide + x, count, bits);
-            }
+            for (unsigned p = 0; p < planes; p++)
+                gf_put_lanes(out + p * out_units, lane + (size_t)y * wide + x, count, gf_even_bits(best[p]));
         }
 }
 
@@ -1081,6 +1091,40 @@ GF_KERNEL void gf_lanes_pool(const gf_unit *in, gf_unit *out, unsigned channels,
     const size_t out_units = ((size_t)(columns / 2) * (rows / 2) + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
     for (unsigned c = 0; c < channels; c++, in += planes * units, out += planes * out_units)
         gf_pool_rows(in, units, out, out_units, 0, planes, rows, columns);
+}
+
+/* Every `down`-th row from `first` on, and of it every `right`-th column, 1 or 2, from `skip` on. */
+GF_INLINE void gf_split_plane(const gf_unit *in, gf_unit *out, unsigned rows, unsigned columns, unsigned down,
+                              unsigned right, unsigned first, unsigned skip)
+{
+    const unsigned wide = (columns + right - 1) / right, most = GF_UNIT_BITS == 32 ? 16 : 8;
+    size_t lane = 0;
+    for (unsigned y = first; y < rows; y += down)
+        for (unsigned x = 0; x < wide; x += most) {
+            const unsigned count = wide - x < most ? wide - x : most, left = columns - right * x;
+            uint32_t bits = gf_some_lanes(in, (size_t)y * columns + right * x, right * count < left ? right * count : left);
+            if (right == 2)
+                bits = gf_even_bits(bits >> skip);
+            gf_put_lanes(out, lane, count, bits);
+            lane += count;
+        }
+}
+
+/* What the windows of a stride read: phase after phase those that are `used`, each an image whose missing last rows and
+   columns are 0. `planes`: of all channels. */
+GF_KERNEL void gf_lanes_split(const gf_unit *in, gf_unit *out, unsigned planes, unsigned rows, unsigned columns,
+                              unsigned down, unsigned right, unsigned used)
+{
+    const size_t units = ((size_t)rows * columns + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    const size_t size = (size_t)((rows + down - 1) / down) * ((columns + right - 1) / right);
+    const size_t out_units = (size + GF_UNIT_BITS - 1) / GF_UNIT_BITS;
+    for (unsigned first = 0; first < down; first++)
+        for (unsigned skip = 0; skip < right; skip++, used >>= 1)
+            for (unsigned p = 0; used & 1u && p < planes; p++, out += out_units) {
+                for (size_t u = 0; u < out_units; u++)
+                    out[u] = 0;
+                gf_split_plane(in + p * units, out, rows, columns, down, right, first, skip);
+            }
 }
 
 /* A layer with thresholds: from lanes to lanes. `table`, `list`, `scratch`, `pooled`: for it. */

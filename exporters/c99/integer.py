@@ -20,9 +20,6 @@ LARGEST = 2**16 - 32
 MOST_UNPACKED = 16 * 1024
 """Bytes of weights that are unpacked once, not row by row."""
 
-UNPACK_COST = 4.0
-"""Instructions to unpack a weight."""
-
 
 def sum_type(layer: Layer) -> str:
     """C type of every partial sum, bias included."""
@@ -82,10 +79,12 @@ def candidate(layer: Layer, target: Target) -> Candidate:
     macs = layer.codes[0].size * layer.outputs * layer.positions
     often = 1 if is_dot(layer) or unpacks_once(layer, target) else layer.result.shape[1]
     unpacked = layer.codes.size * often
+    gathered = 0 if is_dot(layer) else layer.positions * layer.taps * layer.image.channels
     cost = (
         macs * _product_cost(layer, target) * wide
         + layer.outputs * layer.positions * 4.0
-        + unpacked * UNPACK_COST
+        + unpacked * target.costs.unpack
+        + gathered * target.costs.gather
     )
     in_lanes = layer.levels is not None and layer.result.shape[2] > 1
     row = row_length(layer, target)

@@ -1,11 +1,13 @@
 """The bit-sliced kernel: lanes are positions, and a weight that is not 0 adds one row of bits.
 
 A tap of the window moves the whole image by a constant number of lanes, so that the operand's rows are
-moved once for all outputs: docs/c99.md.
+moved once for all outputs. With a stride it moves one phase of the image, the rows and columns that the
+stride leaves: docs/c99.md.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,107 +24,41 @@ from exporters.c99.kernels import (
     fits_fields,
 )
 from exporters.c99.layer import Layer
+from exporters.c99.moves import MOST_PHASES, Table, grid, mask_of, plan_table
 from exporters.c99.targets import Target
 
-TABLE_COST = 3.0
-"""Instructions to move one unit of the table."""
+SIXTEEN, USUAL_BITS = 16, 8
+"""Rows that are added at once, and the counters for which ``Costs.row`` holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A distinct move of the image: columns it is moved by, lanes within a unit, and its first unit."""
+class Steps:
+    """Instructions of what comes beside whole sixteens of rows on a machine without vectors.
 
-    columns: int
-    shift: int
-    first: int
+    ``rest``: up to three rows that are left over, and ``carry`` for each counter above them. ``listed``:
+    one list. ``turn``: one counter, doubled and inverted; ``level``: compared with a limit. ``block``: sums
+    of one output in one block. ``moved``: one unit of the table. ``split``: some lanes brought to a phase.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Moves, and for each tap of the window its move and first unit; ``row``, ``tile``, ``step``: see the
-    header. ``tiles``: how many there are. ``pool_rows``: rows of a tile that is pooled, else 0."""
-
-    moves: tuple[Move, ...]
-    taps: tuple[tuple[int, int], ...]
-    row: int
-    tile: int
-    tiles: int
-    step: int
-    pool_rows: int
-
-    def plane_units(self, layer: Layer) -> int:
-        """Units of one plane."""
-        return len(self.moves) * layer.image.channels * self.row
-
-    def units(self, layer: Layer) -> int:
-        """Units of the whole table."""
-        return layer.image.bits * self.plane_units(layer)
+    rest: float
+    carry: float
+    listed: float
+    turn: float
+    level: float
+    block: float
+    moved: float
+    split: float
 
 
-def _moves(layer: Layer, unit: int) -> tuple[tuple[Move, ...], tuple[tuple[int, int], ...], int]:
-    """Moves, taps as (move, unit within its row), and most units by which the taps of one move differ."""
-    columns = layer.image.shape[2]
-    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for index, (u, v) in enumerate(np.ndindex(*layer.kernel)):
-        across = v * layer.dilation[1] - layer.padding[1]
-        offset = (u * layer.dilation[0] - layer.padding[0]) * columns + across
-        first, shift = divmod(offset, unit)
-        found.setdefault((across, shift), []).append((index, first))
-    moves: list[Move] = []
-    taps: dict[int, tuple[int, int]] = {}
-    span = 0
-    for number, ((across, shift), members) in enumerate(found.items()):
-        first = min(f for _, f in members)
-        moves.append(Move(across, shift, first))
-        taps |= {index: (number, f - first) for index, f in members}
-        span = max(span, *(f - first for _, f in members))
-    return tuple(moves), tuple(taps[i] for i in range(layer.taps)), span
+SCALAR = Steps(rest=20, carry=9, listed=55, turn=16, level=17, block=220, moved=30, split=60)
+"""Measured on Cortex-M0+, Cortex-M4 and RV32IMC, which differ by a third."""
 
+TABLE_COST, SPLIT_COST = 3.0, 25.0
+"""With vectors, where those of counters are few: of 32 bits of the table, of some lanes brought to their
+phase."""
 
-def plan_table(layer: Layer, target: Target) -> Table | None:
-    """The table with the largest tile that is worth its memory; None where no tile can be pooled."""
-    moves, taps, span = _moves(layer, target.unit)
-    blocks = per(per(layer.positions, target.unit), target.lane_units)
-    rows = len(moves) * layer.image.channels
-
-    def fits(tile: int) -> bool:
-        units = rows * (tile * target.lane_units + span)
-        return units <= 2**16 and layer.image.bits * units * target.unit // 8 <= target.table_bytes
-
-    most = max((t for t in range(1, blocks + 1) if fits(t)), default=1)
-    options = [_tile(layer, target, tile, blocks) for tile in range(1, blocks + 1)]
-    found = [(tiles * tile, -tile, tile, tiles, step, high) for tile, tiles, step, high in options if step]
-    if not found:
-        return None
-    # the fewest blocks in all; of equals the largest tile, which decodes weights the least often
-    small = [row for row in found if row[2] <= most] or [min(found, key=lambda row: row[2])]
-    _, _, tile, tiles, step, high = min(small)
-    return Table(moves, taps, tile * target.lane_units + span, tile, tiles, step, high)
-
-
-def _tile(layer: Layer, target: Target, tile: int, blocks: int) -> tuple[int, int, int, int]:
-    """Tile, number of tiles, units from one to the next (0 if impossible) and rows that are pooled."""
-    if not layer.pooled:
-        tiles = per(blocks, tile)
-        tile = per(blocks, tiles)
-        return tile, tiles, tile * target.lane_units, 0
-    _, height, columns = layer.result.shape
-    if tile >= blocks:
-        return tile, 1, tile * target.lane_units, height
-    high = tile * target.lane // columns // 2 * 2
-    while high and high * columns % target.unit:
-        high -= 2
-    return tile, per(height, high) if high else 0, high * columns // target.unit, high
-
-
-def _mask(layer: Layer, across: int, unit: int) -> np.ndarray:
-    """Units of the image, ones where a lane that is read ``across`` columns away is in the same row."""
-    _, rows, columns = layer.image.shape
-    column = np.arange(columns) - across
-    inside = np.tile((column >= 0) & (column < columns), rows)
-    padded = np.zeros(per(inside.size, unit) * unit, np.uint8)
-    padded[: inside.size] = inside
-    return np.packbits(padded, bitorder="little").view(f"<u{unit // 8}")
+SPLIT_LANES = {8: 8, 32: 16}
+"""How many lanes those are, by the bits of a unit."""
 
 
 def _entries(layer: Layer, table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -152,11 +88,12 @@ def _weight_bytes(layer: Layer) -> np.ndarray:
 
 def candidate(layer: Layer, target: Target) -> Candidate | None:
     """The kernel for this layer, or None where windows do not map positions to positions one to one."""
-    _, height, width = layer.image.shape
+    height, width = grid(layer)
     if (
         not layer.takes_planes
         or layer.groups != 1
-        or layer.stride != (1, 1)
+        or layer.stride[1] > 2
+        or math.prod(layer.stride) > MOST_PHASES
         or layer.result.shape[2] != width
     ):
         return None
@@ -178,11 +115,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     by_list = 2 * entries.size + 2 * counts.size
     by_bits = layer.outputs * layer.magnitudes * 2 * layer.taps * per(layer.image.channels, 8)
     listed = by_list <= by_bits
-    costs, planes = target.costs, layer.image.bits
-    adds = entries.size * planes * table.tiles * table.tile * costs.row
-    decode = 0.0 if listed else (costs.entry * entries.size + costs.scan * layer.codes.size) * table.tiles
-    moved = TABLE_COST * table.units(layer) * table.tiles * target.unit / 32
+    phase_units = layer.image.channels * layer.image.bits * per(height * width, target.unit)
     scratch = {
+        "phases": _phases(layer, table) * phase_units * target.unit // 8,
         "table": table.units(layer) * target.unit // 8,
         "list": 0 if listed else 2 * (longest + LIST_SLACK),
         "counters": bits * target.lane // 8,
@@ -196,9 +131,42 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         _emit(site, layer, table, bits, counts, entries if listed else None)
 
     result = Form.INTEGERS if layer.levels is None else Form.LANES
-    return Candidate(
-        "lanes", Form.LANES, result, adds + decode + moved, min(by_list, by_bits), scratch, emit
+    cost = _cost(layer, target, table, bits, counts)
+    if not listed:
+        costs = target.costs
+        cost += (costs.entry * entries.size + costs.scan * layer.codes.size) * table.tiles
+    return Candidate("lanes", Form.LANES, result, cost, min(by_list, by_bits), scratch, emit)
+
+
+def _phases(layer: Layer, table: Table) -> int:
+    """Phases that are made of the image."""
+    return len(table.phases) if layer.stride != (1, 1) else 0
+
+
+def _cost(layer: Layer, target: Target, table: Table, bits: int, counts: np.ndarray) -> float:
+    """Instructions with lists of those lengths, ``counts``, but for what it takes to make them."""
+    planes, blocks = layer.image.bits, table.tiles * table.tile
+    moved = table.units(layer) * table.tiles
+    height, width = grid(layer)
+    steps = (
+        _phases(layer, table)
+        * planes
+        * layer.image.channels
+        * height
+        * per(width, SPLIT_LANES[target.unit])
     )
+    if target.vectors:
+        added = int(counts.sum()) * planes * target.costs.row
+        return blocks * added + TABLE_COST * moved * target.unit / 32 + SPLIT_COST * steps
+    whole, rest = int((counts // SIXTEEN).sum()), -(-(counts % SIXTEEN) // 3)
+    added = (
+        whole * (SIXTEEN * target.costs.row + SCALAR.carry * (bits - USUAL_BITS))
+        + SCALAR.listed * counts.size
+    )
+    added += int(rest.sum()) * (SCALAR.rest + SCALAR.carry * (bits - 2))
+    turned = bits * (SCALAR.turn * (planes + layer.magnitudes - 1) + SCALAR.level * layer.level_count)
+    in_blocks = blocks * (planes * added + layer.outputs * (SCALAR.block + turned))
+    return in_blocks + SCALAR.moved * moved + SCALAR.split * steps
 
 
 def _emit(
@@ -214,8 +182,8 @@ def _emit(
     for move in table.moves:
         mask = "NULL"
         if move.columns:
-            mask = constants.add("mask", "gf_unit", _mask(layer, move.columns, unit))
-        moves.append(f"{{{mask}, {move.first}, {move.shift}}}")
+            mask = constants.add("mask", "gf_unit", mask_of(layer, move.columns, unit))
+        moves.append(f"{{{mask}, {move.first}, {move.shift}, {table.phases.index(move.phase)}}}")
     with site.file.block(f"static gf_move GF_FLASH {site.name}_moves[] =", "};"):
         site.file.lines(*(f"{text}," for text in moves))
     taps = constants.add("taps", "uint16_t", _tap_bases(layer, table))
@@ -248,7 +216,7 @@ def _emit(
             "row": table.row,
             "tile": table.tile * target.lane_units,
             "step": table.step,
-            "units": per(layer.image.shape[1] * layer.image.shape[2], unit),
+            "units": per(math.prod(grid(layer)), unit),
             "positions": layer.positions,
             "levels": levels,
             "codes": codes,
@@ -263,15 +231,28 @@ def _emit(
             "falling": falling,
         },
     )
+    image = _emit_split(site, layer, table)
     scratch = f"{site.scratch['table']}, {site.scratch['list']}, {site.scratch['counters']}"
     if layer.levels is not None:
         pooled = site.scratch.get("pooled", "NULL")
-        site.body.line(f"gf_lanes_run(&{name}, {site.operand}, {site.result}, {scratch}, {pooled});")
+        site.body.line(f"gf_lanes_run(&{name}, {image}, {site.result}, {scratch}, {pooled});")
         return
-    _emit_sums(site, layer, table, name)
+    _emit_sums(site, layer, table, name, image)
 
 
-def _emit_sums(site: Site, layer: Layer, table: Table, name: str) -> None:
+def _emit_split(site: Site, layer: Layer, table: Table) -> str:
+    """What the moves read: the operand, or phases that are made of it."""
+    if layer.stride == (1, 1):
+        return site.operand
+    channels, rows, columns = layer.image.shape
+    used = sum(1 << phase for phase in table.phases)
+    numbers = (channels * layer.image.bits, rows, columns, *layer.stride, used)
+    phases = site.scratch["phases"]
+    site.body.line(f"gf_lanes_split({site.operand}, {phases}, {', '.join(map(str, numbers))});")
+    return phases
+
+
+def _emit_sums(site: Site, layer: Layer, table: Table, name: str, image: str) -> None:
     """Tile by tile and output by output, sums as integers and what follows them."""
     body, lanes, size = site.body, table.tile * site.target.lane, layer.positions
     with body.block(f"for (unsigned tile = 0; tile < {table.tiles}; tile++)"):
@@ -280,7 +261,7 @@ def _emit_sums(site: Site, layer: Layer, table: Table, name: str) -> None:
         body.line(
             f"const unsigned count = {size} - first < {lanes} ? (unsigned)({size} - first) : {lanes};"
         )
-        body.line(f"gf_lanes_table(&{name}, {site.operand}, {site.scratch['table']}, tile);")
+        body.line(f"gf_lanes_table(&{name}, {image}, {site.scratch['table']}, tile);")
         with body.block(f"for (unsigned o = 0; o < {layer.outputs}; o++)"):
             body.lines(
                 f"gf_lanes_integers(&{name}, o, {site.scratch['table']}, {site.scratch['list']}, listed, "

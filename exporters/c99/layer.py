@@ -63,6 +63,11 @@ class Layer:
         return max_code(self.value_set).bit_length()
 
     @property
+    def level_count(self) -> int:
+        """Thresholds of an output."""
+        return 0 if self.levels is None else int(self.levels.limits.shape[1])
+
+    @property
     def takes_planes(self) -> bool:
         """Whether the operand can be planes of bits."""
         return has_planes(self.image)

@@ -15,9 +15,6 @@ from runtime.weights import HAMILTON
 SKIP, SKIPPED = 254, 127
 """Entry that stands for zeros alone, and for how many."""
 
-ENTRY_COST = 8.0
-"""Instructions for one entry."""
-
 
 def _components(layer: Layer) -> np.ndarray:
     """Codes (components, outputs, inputs): of a quaternion matrix the four, else the whole matrix."""
@@ -56,9 +53,11 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
         return None
     starts, entries, magnitudes, first = _lists(components)
     flash = 2 * starts.size + entries.size
+    costs, each = target.costs, target.costs.item
     if magnitudes.max() > 1:
         flash += magnitudes.size + 2 * first.size
-    cost = entries.size * len(components) * ENTRY_COST + layer.outputs * len(components) * 12.0
+        each += costs.mac
+    cost = (entries.size * each + layer.outputs * costs.sum) * len(components)
 
     def emit(site: Site) -> None:
         _emit(site, layer, components, (starts, entries, magnitudes, first))

@@ -42,9 +42,8 @@ FLASH_SLACK, EMBEDDED_SLACK = 4.0, 1.6
 """A kernel is chosen whose constants are at most this many times those of the smallest; fewer on
 microcontrollers, where flash is what runs out."""
 
-RELUCTANCE, FEW_PLANES = 2.5, 2
-"""How many times faster a kernel with constants between those two bounds has to be, for operands of at most
-so many bits: of wider ones the cost of merging counters is not known well enough."""
+RELUCTANCE = 2.5
+"""How many times faster a kernel with constants between those two bounds has to be."""
 
 MOST_WASTE, SMALL_BYTES = 1.5, 512
 """An operand of more bytes is not brought into a form that takes this many times those of its integers."""
@@ -308,8 +307,7 @@ class _Planner:
         found = [c for c in found if not self._wastes(layer, c)]
         smallest = min(c.flash for c in found)
         slack = EMBEDDED_SLACK if self.target.embedded else FLASH_SLACK
-        most = FLASH_SLACK if layer.image.bits <= FEW_PLANES else slack
-        small = [c for c in found if c.flash <= most * smallest]
+        small = [c for c in found if c.flash <= FLASH_SLACK * smallest]
         return min(small, key=lambda c: c.cost * (RELUCTANCE if c.flash > slack * smallest else 1.0))
 
     def _wastes(self, layer: Layer, candidate: Candidate) -> bool:

@@ -14,9 +14,6 @@ from runtime.types import IntArray
 MOST_PADDING = 1.5
 """Largest number of outputs that are computed for each that there is."""
 
-LEVEL_COST, BLOCK_LEVEL_COST = 4.0, 0.5
-"""Instructions for one threshold of one sum and its bits, of one output by itself and in a block."""
-
 
 def candidate(layer: Layer, target: Target) -> Candidate | None:
     """The kernel for this layer, or None where a sum exceeds 31 bits."""
@@ -31,10 +28,11 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     lanes = blocks * target.block
     if lanes > MOST_PADDING * layer.outputs:
         return None
-    counted = words * planes * layer.magnitudes * target.costs.word
+    costs = target.costs
+    counted = words * planes * layer.magnitudes * costs.word
     positions = per(layer.positions, target.positions) * target.positions
-    compared = LEVEL_COST if target.block == 1 else BLOCK_LEVEL_COST
-    cost = positions * lanes * (counted + compared) + positions * words * planes * 3.0
+    compared = (1 + layer.level_count) * costs.level
+    cost = positions * (lanes * (counted + compared) + words * planes * costs.patch)
     flash = lanes * (words * (1 + layer.magnitudes) * target.word // 8 + 4)
     scratch = {"patches": target.positions * planes * words * target.word // 8}
     if layer.levels is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from exporters.c99.forms import Form, per
-from exporters.c99.integer import MOST_UNPACKED, UNPACK_COST
+from exporters.c99.integer import MOST_UNPACKED
 from exporters.c99.kernels import Candidate, Site, descriptor, fits_fields, window
 from exporters.c99.layer import Layer
 from exporters.c99.targets import Target
@@ -41,8 +41,10 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     ):
         return None
     positions = (layer.result.shape[1] >> pool) * row << 2 * pool
-    multiplied = 4 * quads * target.costs.quad + layer.levels.limits.shape[1] * COMPARED
-    cost = positions * (layer.outputs * multiplied + quads * FILLED) + layer.codes.size * UNPACK_COST
+    multiplied = 4 * quads * target.costs.quad + layer.level_count * COMPARED
+    cost = (
+        positions * (layer.outputs * multiplied + quads * FILLED) + layer.codes.size * target.costs.unpack
+    )
     height, width = _padded(layer)
     scratch = {
         "plain": image.channels * height * width + (row - columns) * (layer.stride[1] << pool),

@@ -58,8 +58,7 @@ def work_of(step: Step, plan: Plan) -> Work:
         amounts = (1, size, size * len(step.chain), moved, stored)
         return Work(kind, amounts, (1, size, moved, 0))
     sums, window = layer.outputs * layer.positions, layer.taps * layer.codes.shape[1]
-    levels = 0 if layer.levels is None else layer.levels.limits.shape[1]
-    rows = layer.result.shape[1]
+    levels, rows = layer.level_count, layer.result.shape[1]
     amounts = (
         1,
         chosen.cost,
@@ -67,7 +66,7 @@ def work_of(step: Step, plan: Plan) -> Work:
         sums * (levels or len(step.chain)),
         moved * layer.image.bits,
         layer.outputs * window * rows,
-        layer.positions * window,
+        sums * window * layer.image.bits,
         sums * layer.taps,
     )
     kind = f"layer {chosen.kernel} {'levels' if levels else 'sums'}{' dense' * (layer.positions == 1)}"

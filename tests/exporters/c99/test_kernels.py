@@ -146,9 +146,11 @@ def sanitized_programs(number: int) -> list[Program]:
     ("layout", "kernel"),
     [
         ("x86-64-v3", "auto"),
+        ("x86-64-v3", "lanes"),
         ("x86-64-v4", "nibbles"),
         ("x86-64-v4", "quads"),
         ("cortex-m4", "auto"),
+        ("cortex-m4", "lanes"),
         ("rv32ec", "auto"),
     ],
 )

@@ -201,7 +201,7 @@ def test_reshapes_take_no_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "stride", "kernel"), [(1, 1, "lanes"), (1, 2, "words"), (8, 1, "integers")]
+    ("bits", "stride", "kernel"), [(1, 1, "lanes"), (1, 2, "lanes"), (8, 1, "integers")]
 )
 def test_few_bytes_are_not_saved_at_several_times_the_time(bits: int, stride: int, kernel: str) -> None:
     """Weights of 12 channels fill words and lists badly: three to four times the bytes of their digits."""

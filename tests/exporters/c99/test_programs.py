@@ -215,6 +215,39 @@ def many_positions() -> Program:
     return b.build(outputs=(pooled, b.add(conv, image)))
 
 
+def many_strides() -> Program:
+    """Strided layers whose positions are those of a phase: of even and odd maps, windows that meet all
+    phases, some or one, with holes between taps, one plane or three, in several tiles, pooled and plain."""
+    rng = np.random.default_rng(0)
+    b = Builder("strides")
+    images = [
+        b.input(f"image{i}", shape, Interval(0, hi))
+        for i, (shape, hi) in enumerate(
+            (((5, 28, 28), 1), ((3, 9, 13), 5), ((2, 70, 67), 1), ((4, 4, 1), 3))
+        )
+    ]
+
+    def layer(source: str, size: tuple[int, int], *settings: tuple[int, int]) -> str:
+        codes = pruned_codes(rng, (6, b.type_of(source).channels, *size), 5)
+        return b.add(Conv2d(Weights(codes, 5), rng.integers(-9, 9, 6), *settings), source)
+
+    one, two = (1, 1), (2, 2)
+    ends = []
+    for image in images:
+        ends += [
+            _thresholds(rng, b, layer(image, (3, 3), two, one), 3),
+            _thresholds(rng, b, layer(image, (1, 1), two), 1),
+            _thresholds(rng, b, layer(image, (3, 3), two, two, two), 1),
+            _thresholds(rng, b, layer(image, (5, 5), (3, 2), (2, 2)), 3),
+            _thresholds(rng, b, layer(image, (4, 3), (2, 1), one), 1),
+            layer(image, (5, 3), (1, 2), (2, 1)),
+        ]
+    pooled = [
+        b.add(MaxPool(two, two), _thresholds(rng, b, layer(x, (3, 3), two, one), 3)) for x in images[:3]
+    ]
+    return b.build(outputs=(*ends, *pooled))
+
+
 def many_groups() -> Program:
     """Layers that are looked up: in tables of some of the groups, in several tiles, pooled and plain, on
     maps of one vector and on rows that end with one."""
@@ -276,7 +309,7 @@ def many_bytes() -> Program:
 
 BESIDE = {
     "columns": [many_outputs()],
-    "lanes": [many_positions()],
+    "lanes": [many_positions(), many_strides()],
     "nibbles": [many_groups()],
     "quads": [many_bytes()],
     "listed": [random_layer(0, wide=False)],
