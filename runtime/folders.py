@@ -50,7 +50,9 @@ def _check_place(target: Path, path: str | Path, force: bool, names: Collection[
     if not target.is_dir():
         raise InputError(f"the output must be a folder, and {path} is a file; give another with -o")
     if not force:
-        raise InputError(f"the output must be a new folder, and {path} exists; --force replaces it")
+        raise InputError(
+            f"the output must be a new folder, and {path} exists; --force replaces {kind} folder"
+        )
     for found in sorted(target.iterdir()):
         if found.name not in names:
             raise InputError(

@@ -352,3 +352,8 @@ def test_mistakes_are_found_before_anything_is_proved(tmp_path: Path, invoke: In
             assert (code, len(err.splitlines())) == (2, 1)
     code, _, err = invoke("verify", tmp_path / "net.gfold", "--style", "lut6")
     assert (code, err) == (2, "gatefold: --style is of the circuits to prove; give --prove too\n")
+    code, _, err = invoke("verify", tmp_path / "net.gfold", "--synthesize-limit", 9)
+    assert (code, err) == (
+        2,
+        "gatefold: --synthesize-limit is of the circuits to prove; give --prove too\n",
+    )

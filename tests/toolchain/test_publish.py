@@ -159,7 +159,10 @@ def test_an_existing_folder_is_replaced_only_with_force(
     (folder / "card.md").write_text("old")
     code, out, err = invoke("publish", run, "-o", folder)
     assert (code, out) == (2, "")
-    assert err == (f"gatefold: the output must be a new folder, and {folder} exists; --force replaces it\n")
+    assert err == (
+        f"gatefold: the output must be a new folder, and {folder} exists; "
+        "--force replaces a published folder\n"
+    )
     assert content(folder) == {"card.md": b"old"}
     assert invoke("publish", run, "-o", folder, "--force")[0] == 0
     assert content(folder) == content(published)

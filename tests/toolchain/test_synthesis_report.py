@@ -83,6 +83,8 @@ def test_without_the_option_nothing_is_synthesized(program: Path, invoke: Invoke
     assert data["total"]["synthesis"] is None
     assert all(row["synthesis"] is None for row in data["layers"])
     assert "synthesis" not in invoke("report", program, "--device", "ice40up5k", "--format", "csv")[1]
+    code, _, err = invoke("report", program, "--device", "ice40up5k", "--synthesize-limit", 9)
+    assert (code, "--synthesize-limit is of what is synthesized; give --synthesize too" in err) == (2, True)
 
 
 def test_one_program_at_a_time(program: Path, tmp_path: Path, invoke: Invoke) -> None:

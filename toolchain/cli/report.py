@@ -154,10 +154,8 @@ def check_agreement(found: Report | CostComparison) -> None:
     "--synthesize-limit",
     "limit",
     type=click.IntRange(0),
-    default=LIMIT,
-    show_default=True,
     help="Most bits that one position of a circuit may add up to be synthesized: nonzero weights times "
-    "bits.",
+    f"bits [default: {LIMIT}].",
 )
 @click.option(
     "--place-and-route",
@@ -187,7 +185,7 @@ def command(
     devices: tuple[str, ...],
     measure: bool | None,
     synthesize: bool,
-    limit: int,
+    limit: int | None,
     place: str | None,
     verify: bool,
     speed: bool,
@@ -211,7 +209,9 @@ def command(
         html_writer()  # a missing package is said before anything is measured, not after
     if measure is None and not any(find(name).kind == "mcu" for name in devices):
         measure = False
-    synthesizing = Synthesizing(limit, place) if synthesize or place else None
+    if limit is not None and not (synthesize or place):
+        raise InputError("--synthesize-limit is of what is synthesized; give --synthesize too")
+    synthesizing = Synthesizing(LIMIT if limit is None else limit, place) if synthesize or place else None
     wanted = Wanted(chosen != "table" or data is not None, verify, speed, data, data_dir)
     found = subject(programs, devices or DEVICES, measure, synthesizing, wanted)
     print_or_write(formats[chosen](found), output)

@@ -151,9 +151,8 @@ def model_line(found: dict[str, int]) -> str:
     "--synthesize-limit",
     "limit",
     type=click.IntRange(0),
-    default=LIMIT,
-    show_default=True,
-    help="Most bits that a circuit may add up for its Verilog to be synthesized and proved.",
+    help="Most bits that a circuit may add up for its Verilog to be synthesized and proved "
+    f"[default: {LIMIT}].",
 )
 @click.option(
     "--pipeline",
@@ -183,7 +182,7 @@ def command(
     proving: bool,
     part: str | None,
     style: str | None,
-    limit: int,
+    limit: int | None,
     pipeline: str | None,
     levels: str,
     depth: str,
@@ -196,10 +195,14 @@ def command(
     cannot run the program here.
     """
     loaded = load(program)
-    if part is not None and not proving:
-        raise InputError("--part names a circuit to prove; give --prove too")
-    if style is not None and not proving:
-        raise InputError("--style is of the circuits to prove; give --prove too")
+    only_proving = {
+        "--part names a circuit": part,
+        "--style is of the circuits": style,
+        "--synthesize-limit is of the circuits": limit,
+    }
+    for what, value in only_proving.items():
+        if value is not None and not proving:
+            raise InputError(f"{what} to prove; give --prove too")
     of_top = pipeline or levels or depth or tables != "none"
     if of_top and (part is not None or not proving):
         raise InputError(
@@ -223,7 +226,11 @@ def command(
         raise InputError("nothing to verify: give --samples above 0, --vectors or --data")
     count = sum(len(next(iter(s.values()))) for s in [*sets, *([stored.inputs] if stored else [])])
     running = [name for name, row in rows.items() if not row.missing()]
-    proved = shown_if_stopped(proofs(loaded, part, style, limit, forms), as_json) if proving else []
+    proved = (
+        shown_if_stopped(proofs(loaded, part, style, LIMIT if limit is None else limit, forms), as_json)
+        if proving
+        else []
+    )
     with progress_bar("verifying", count * len(running)) as advance:
         comparison = compare(loaded, sets, rows, executors is not None, advance, stored)
     result = comparison.to_json()

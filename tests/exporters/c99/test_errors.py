@@ -233,7 +233,7 @@ def test_a_place_that_is_taken(saved: Path, tmp_path: Path, capsys: pytest.Captu
     code, error = run(capsys, *export, out)
     assert (code, error.count("\n")) == (2, 1)
     assert error.rstrip().endswith(
-        f"the output must be a new folder, and {out} exists; --force replaces it"
+        f"the output must be a new folder, and {out} exists; --force replaces an exported c99 folder"
     )
     assert run(capsys, *export, out, "--force") == (0, "")
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
