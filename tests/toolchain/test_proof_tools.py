@@ -166,6 +166,7 @@ def test_a_planted_fault_ends_with_its_input(
 def test_a_tool_that_fails_is_a_failure_and_the_rows_are_shown(
     program: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr("toolchain.proof.prove.verilog", lambda *_: "module top(;")
     code, out, err = invoke("verify", program, *QUICK, "--prove", "--json")
     assert code == 1
