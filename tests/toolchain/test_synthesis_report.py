@@ -87,6 +87,19 @@ def test_without_the_option_nothing_is_synthesized(program: Path, invoke: Invoke
     assert (code, "--synthesize-limit is of what is synthesized; give --synthesize too" in err) == (2, True)
 
 
+def test_a_tool_that_always_fails_is_a_failure(
+    program: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "yosys"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("GATEFOLD_YOSYS", str(broken))
+    code, out, err = invoke("report", program, "--device", "ice40up5k", "--synthesize", "--json")
+    assert code == 1
+    assert "nothing could be synthesized: synthesizing bits failed: " in err
+    assert json.loads(out)["total"]["synthesis"]["synthesized"] == 0
+
+
 def test_one_program_at_a_time(program: Path, tmp_path: Path, invoke: Invoke) -> None:
     other = tmp_path / "other.gfold"
     other.write_bytes(program.read_bytes())

@@ -66,7 +66,8 @@ def shown_if_stopped(found: Iterator[Row], as_json: bool) -> list[Row]:
         for row in found:
             rows.append(row)
     except (KeyboardInterrupt, Terminated):
-        emit({"ok": False, "proof": proof_json(rows)}, as_json, proof_table(rows))
+        stopped = {"ok": False, "proof": proof_json(rows) | {"ok": False, "stopped": True}}
+        emit(stopped, as_json, f"{proof_table(rows)}; stopped before the rest")
         raise
     return rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from runtime.errors import InputError, MismatchError, MissingToolError
+from runtime.errors import GatefoldError, InputError, MismatchError, MissingToolError
 from runtime.ir import Program
 from runtime.serialize import load
 from toolchain.cli.common import (
@@ -124,10 +124,15 @@ def measurer(program: Program, path: Path, measured: bool | None) -> Measure | N
 
 
 def check_agreement(found: Report | CostComparison) -> None:
-    """Raise MismatchError where an executor differs from the interpreter."""
+    """Raise MismatchError where an executor differs from the interpreter, GatefoldError where whatever was
+    to be synthesized failed."""
     verification = found.evidence.verification if isinstance(found, Report) else None
     if verification and not verification.comparison.ok:
         raise MismatchError(failure(verification.comparison))
+    synthesis = found.synthesis if isinstance(found, Report) else None
+    tried = [row for row in synthesis.rows if row.model] if synthesis else []
+    if tried and not any(row.measured for row in tried):
+        raise GatefoldError(f"nothing could be synthesized: {tried[0].why}")
 
 
 @click.command("report")

@@ -136,8 +136,9 @@ def prove_top(
     try:
         for name, text in sources(built).items():
             (folder / name).write_text(text, encoding="utf-8")
-        yosys.run(_script(built), folder, f"synthesizing {built.name}", timeout)
-        modules = read_modules((folder / "modules.blif").read_text(encoding="utf-8"))
+        what = f"synthesizing {built.name}"
+        yosys.run(_script(built), folder, what, timeout)
+        modules = read_modules(yosys.made(folder / "modules.blif", what))
         check_adder(modules)
         known = {}
         for name, value in values.items():

@@ -103,7 +103,7 @@ def synthesize(
     (folder / "top.v").write_text(text, encoding="utf-8")
     (folder / "gates.lib").write_text(liberty(), encoding="utf-8")
     yosys.run(script(targets), folder, what, timeout)
-    return {name: read_blif((folder / f"{name}.blif").read_text(encoding="utf-8")) for name in targets}
+    return {name: read_blif(yosys.made(folder / f"{name}.blif", what)) for name in targets}
 
 
 def script(targets: tuple[str, ...]) -> str:

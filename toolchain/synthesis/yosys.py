@@ -55,6 +55,15 @@ class Yosys:
         if outcome.code:
             raise GatefoldError(f"{what} failed: {_error(folder / 'yosys.log')}")
 
+    def made(self, path: Path, what: str) -> str:
+        """The text that a script has written to ``path``. Raises GatefoldError where it has not."""
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise GatefoldError(
+                f"{what} failed: {self.name} ended without an error and wrote no {path.name}"
+            ) from None
+
 
 def _error(log: Path) -> str:
     """The last error in a log, which may be long; else its last line."""

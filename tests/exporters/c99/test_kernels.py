@@ -152,6 +152,7 @@ def sanitized_programs(number: int) -> list[Program]:
         ("cortex-m4", "auto"),
         ("cortex-m4", "lanes"),
         ("rv32ec", "auto"),
+        ("avr", "auto"),
     ],
 )
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(
