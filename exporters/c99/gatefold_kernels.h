@@ -1102,7 +1102,8 @@ GF_INLINE void gf_split_plane(const gf_unit *in, gf_unit *out, unsigned rows, un
     for (unsigned y = first; y < rows; y += down)
         for (unsigned x = 0; x < wide; x += most) {
             const unsigned count = wide - x < most ? wide - x : most, left = columns - right * x;
-            uint32_t bits = gf_some_lanes(in, (size_t)y * columns + right * x, right * count < left ? right * count : left);
+            const unsigned read = right * count < left ? right * count : left;
+            uint32_t bits = gf_some_lanes(in, (size_t)y * columns + right * x, read);
             if (right == 2)
                 bits = gf_even_bits(bits >> skip);
             gf_put_lanes(out, lane, count, bits);

@@ -12,7 +12,6 @@ from exporters.c99.targets import Target
 from runtime.encodings import digits_per_byte, pack_digits
 from runtime.errors import ProgramError
 from runtime.types import Interval
-from runtime.value_sets import max_code
 
 LARGEST = 2**16 - 32
 """Largest number in a descriptor: of 16 bits also when rows are made of whole vectors."""
@@ -114,7 +113,7 @@ def _product_cost(layer: Layer, target: Target) -> float:
     """Instructions of one product and its addition."""
     if not target.costs.add or is_dot(layer):
         return target.costs.mac
-    return target.costs.add * max_code(layer.value_set).bit_length()
+    return target.costs.add * layer.magnitudes
 
 
 def _emit(site: Site, layer: Layer, sums: str, held: str, row: int, in_lanes: bool) -> None:

@@ -115,9 +115,8 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     by_list = 2 * entries.size + 2 * counts.size
     by_bits = layer.outputs * layer.magnitudes * 2 * layer.taps * per(layer.image.channels, 8)
     listed = by_list <= by_bits
-    phase_units = layer.image.channels * layer.image.bits * per(height * width, target.unit)
     scratch = {
-        "phases": _phases(layer, table) * phase_units * target.unit // 8,
+        "phases": _split_planes(layer, table) * per(height * width, target.unit) * target.unit // 8,
         "table": table.units(layer) * target.unit // 8,
         "list": 0 if listed else 2 * (longest + LIST_SLACK),
         "counters": bits * target.lane // 8,
@@ -138,9 +137,9 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     return Candidate("lanes", Form.LANES, result, cost, min(by_list, by_bits), scratch, emit)
 
 
-def _phases(layer: Layer, table: Table) -> int:
-    """Phases that are made of the image."""
-    return len(table.phases) if layer.stride != (1, 1) else 0
+def _split_planes(layer: Layer, table: Table) -> int:
+    """Planes of all phases that are made of the image; without a stride it is read as it is."""
+    return 0 if layer.stride == (1, 1) else len(table.phases) * layer.image.channels * layer.image.bits
 
 
 def _cost(layer: Layer, target: Target, table: Table, bits: int, counts: np.ndarray) -> float:
@@ -148,13 +147,7 @@ def _cost(layer: Layer, target: Target, table: Table, bits: int, counts: np.ndar
     planes, blocks = layer.image.bits, table.tiles * table.tile
     moved = table.units(layer) * table.tiles
     height, width = grid(layer)
-    steps = (
-        _phases(layer, table)
-        * planes
-        * layer.image.channels
-        * height
-        * per(width, SPLIT_LANES[target.unit])
-    )
+    steps = _split_planes(layer, table) * height * per(width, SPLIT_LANES[target.unit])
     if target.vectors:
         added = int(counts.sum()) * planes * target.costs.row
         return blocks * added + TABLE_COST * moved * target.unit / 32 + SPLIT_COST * steps

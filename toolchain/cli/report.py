@@ -124,11 +124,14 @@ def measurer(program: Program, path: Path, measured: bool | None) -> Measure | N
 
 
 def check_agreement(found: Report | CostComparison) -> None:
-    """Raise MismatchError where an executor differs from the interpreter, GatefoldError where whatever was
-    to be synthesized failed."""
+    """Raise MismatchError where an executor differs from the interpreter."""
     verification = found.evidence.verification if isinstance(found, Report) else None
     if verification and not verification.comparison.ok:
         raise MismatchError(failure(verification.comparison))
+
+
+def check_synthesis(found: Report | CostComparison) -> None:
+    """Raise GatefoldError where whatever was to be synthesized failed."""
     synthesis = found.synthesis if isinstance(found, Report) else None
     tried = [row for row in synthesis.rows if row.model] if synthesis else []
     if tried and not any(row.measured for row in tried):
@@ -221,3 +224,4 @@ def command(
     found = subject(programs, devices or DEVICES, measure, synthesizing, wanted)
     print_or_write(formats[chosen](found), output)
     check_agreement(found)
+    check_synthesis(found)
