@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
+
+from tests import debian
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = "these tests need a browser: install Chromium or Chrome, or run `playwright install chromium`"
@@ -23,7 +24,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         executable = find(playwright)
         started = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox"] if is_root() else []
+            executable_path=executable, args=["--no-sandbox"] if debian.is_root() else []
         )
         try:
             yield started
@@ -51,11 +52,4 @@ def install_by_playwright() -> None:
 
 def install_by_debian() -> None:
     """Debian's package, which root alone may install."""
-    if is_root() and shutil.which("apt-get"):
-        for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run(["apt-get", *words], check=False, capture_output=True, timeout=600)
-
-
-def is_root() -> bool:
-    """Whether Chromium's sandbox, which refuses root, must be off."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0
+    debian.install("chromium")

@@ -111,12 +111,7 @@ def generate(
         for number, step in enumerate(plan.steps)
     ]
     sizes = _sizes(constants, chosen)
-    constant_bytes = constants.bytes(sizes)
-    if constant_bytes >= 1 << min(chosen.address, 48):
-        raise ProgramError(
-            f"the constants take {constant_bytes:,} bytes, more than {chosen.name} can address; "
-            "choose another target or a smaller network"
-        )
+    _check_constants(constants, sizes, chosen)
     text = body.text()
     sources = {
         f"{prefix}.h": _header(prefix, program, plan, inputs, outputs),
@@ -133,7 +128,7 @@ def generate(
         outputs,
         plan.arena_bytes,
         chosen.align,
-        constant_bytes,
+        constants.bytes(sizes),
         tuple(step.label for step in plan.steps),
         _kernels_used(text),
         plan,
@@ -167,6 +162,22 @@ def _sizes(constants: Constants, target: Target) -> dict[str, int]:
         "gf_limit": 2 if limit.hi < 2**16 else 4,
         "gf_sum": 2 if total.lo >= -(2**15) and total.hi < 2**15 else 4,
     }
+
+
+def _check_constants(constants: Constants, sizes: dict[str, int], target: Target) -> None:
+    """Raises ProgramError where the target cannot hold them."""
+    total = constants.bytes(sizes)
+    name, largest = constants.largest(sizes)
+    another = "choose another target or a smaller network"
+    if total >= 1 << min(target.address, 48):
+        raise ProgramError(
+            f"the constants take {total:,} bytes, more than {target.name} can address; {another}"
+        )
+    if largest > target.object_bytes:
+        raise ProgramError(
+            f"the constant {name} takes {largest:,} bytes, more than an array may have on {target.name}; "
+            f"{another}"
+        )
 
 
 # --- the call of a step ------------------------------------------------------------------------------
@@ -222,7 +233,9 @@ def _header(
     out.lines(f"#ifndef GATEFOLD_PROGRAM_{prefix}_H", f"#define GATEFOLD_PROGRAM_{prefix}_H", "")
     out.lines("#include <stddef.h>", "#include <stdint.h>", "")
     out.lines("#ifdef __cplusplus", 'extern "C" {', "#endif", "")
-    out.line("/* Bytes of working memory, and the alignment of its start. */")
+    out.line(
+        "/* Bytes of working memory, and an alignment of its start that is enough: that of a uint64_t. */"
+    )
     out.line(f"#define {prefix}_ARENA_BYTES {plan.arena_bytes}u")
     out.lines(f"#define {prefix}_ARENA_ALIGN {plan.target.align}u", "")
     out.line("/* Elements of one sample. */")
@@ -295,7 +308,12 @@ def _source(
     out.lines(*body.splitlines())
     with out.block(_signature(prefix, inputs, outputs)):
         _emit_checks(out, prefix, plan, inputs, outputs)
-        out.line("uint8_t *const memory = (uint8_t *)arena;")
+        if plan.target.harvard:
+            # avr-gcc 5.4, which Debian has, may take a register of an address that it still adds to for
+            # another constant; where it reads the address anew each time it does not
+            out.line("uint8_t *volatile const memory = (uint8_t *)arena;")
+        else:
+            out.line("uint8_t *const memory = (uint8_t *)arena;")
         for number, (step, call) in enumerate(zip(plan.steps, calls, strict=True)):
             out.lines(f"GF_STEP({number}); /* {comment(step.label)} */", call)
         _emit_copies(out, plan, inputs, outputs)
@@ -324,9 +342,11 @@ def _emit_checks(
     pointers = [*(p.c_name for p in (*inputs, *outputs)), "arena"]
     out.lines(f"if ({' || '.join(f'{p} == NULL' for p in pointers)})", f"    return {prefix}_ERROR_NULL;")
     out.lines(f"if (arena_bytes < {prefix}_ARENA_BYTES)", f"    return {prefix}_ERROR_ARENA;")
-    aligned = [f"(uintptr_t)arena % {prefix}_ARENA_ALIGN"]
+    aligned = [f"(uintptr_t)arena % GF_ALIGN({plan.target.align})"]
     aligned += [
-        f"(uintptr_t){p.c_name} % sizeof *{p.c_name}" for p in (*inputs, *outputs) if p.dtype.itemsize > 1
+        f"(uintptr_t){p.c_name} % GF_ALIGN({p.dtype.itemsize})"
+        for p in (*inputs, *outputs)
+        if p.dtype.itemsize > 1
     ]
     out.lines(f"if ({' || '.join(aligned)})", f"    return {prefix}_ERROR_ALIGN;")
     for port in inputs:

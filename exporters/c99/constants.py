@@ -53,6 +53,11 @@ class Constants:
         """Bytes of all arrays. ``sizes``: of C types that ``uint8_t`` .. ``int64_t`` do not name."""
         return sum(flat.size * c_size(c_type, sizes) for c_type, flat in self._arrays.values())
 
+    def largest(self, sizes: dict[str, int]) -> tuple[str, int]:
+        """Name and bytes of the largest array; "" and 0 without any."""
+        rows = [(name, flat.size * c_size(c_type, sizes)) for name, (c_type, flat) in self._arrays.items()]
+        return max(rows, key=lambda row: row[1], default=("", 0))
+
     def reach(self, c_type: str) -> Interval:
         """Hull of 0 and all elements of arrays of that type."""
         ends = [

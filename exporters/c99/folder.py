@@ -24,8 +24,8 @@ KEEP_LOOPS = "-fno-tree-loop-distribute-patterns"
 CROSS = {"cortex": "arm-none-eabi-gcc", "rv32": "riscv64-unknown-elf-gcc", "avr": "avr-gcc"}
 """Compilers of targets that are not the machine they are built on, by the beginning of their names."""
 
-WARNINGS = "-std=c99 -pedantic -Wall -Wextra -Werror -ffreestanding"
-"""Flags with which every generated file compiles."""
+WARNINGS = "-pedantic -Wall -Wextra -Werror -ffreestanding"
+"""Flags with which every generated file compiles, beside the target's own and its standard."""
 
 
 def folder_files(source: Source, program: Program, vectors: int, layout: str) -> Source:
@@ -50,6 +50,10 @@ def _flags(target: Target) -> str:
     return " ".join((target.optimize, *target.gcc))
 
 
+def _strict(target: Target) -> str:
+    return f"-std={target.standard} {WARNINGS}"
+
+
 def _compiler(target: Target) -> str:
     return next((name for start, name in CROSS.items() if target.name.startswith(start)), "cc")
 
@@ -62,7 +66,7 @@ ifeq ($(origin CC),default)
 CC = {compiler}
 endif
 CFLAGS ?= {_flags(source.target)}
-GATEFOLD_FLAGS = {WARNINGS} $(KEEP_LOOPS)
+GATEFOLD_FLAGS = {_strict(source.target)} $(KEEP_LOOPS)
 
 # GCC makes calls of memset and memcpy of loops, which a system without a library lacks.
 KEEP_LOOPS := $(shell $(CC) {KEEP_LOOPS} -Werror -E -x c /dev/null >/dev/null 2>&1 && echo {KEEP_LOOPS})
@@ -103,11 +107,12 @@ test: {0}_selftest
 
 def _cmake(source: Source) -> str:
     name = source.name
+    extensions = "ON" if source.target.harvard else "OFF"
     return f"""cmake_minimum_required(VERSION 3.10)
 project({name} C)
 
 add_library({name} STATIC {name}.c {name}_weights.c)
-set_target_properties({name} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
+set_target_properties({name} PROPERTIES C_STANDARD 99 C_EXTENSIONS {extensions})
 target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
 target_compile_options({name} PRIVATE {_flags(source.target)} -ffreestanding
   $<$<C_COMPILER_ID:GNU>:{KEEP_LOOPS}>)
@@ -218,7 +223,10 @@ USES: dict[str, tuple[str, str]] = {
 def _readme(source: Source, program: Program, vectors: int, layout: str) -> str:
     name = source.name
     words = {"name": name, "upper": name.upper(), "vectors": vectors, "compiler": _compiler(source.target)}
-    use, test = (text.format(**words, flags=f"{_flags(source.target)} {WARNINGS}") for text in USES[layout])
+    use, test = (
+        text.format(**words, flags=f"{_flags(source.target)} {_strict(source.target)}")
+        for text in USES[layout]
+    )
     rows = [_port_row(p, "in") for p in source.inputs] + [_port_row(p, "out") for p in source.outputs]
     arrays = ", ".join(p.c_name for p in (*source.inputs, *source.outputs))
     tested = f"\n{test}\n" if vectors else ""

@@ -47,11 +47,32 @@ typedef uint8_t gf_word;
 #endif
 
 /* Constants: in the address space of the flash memory where that is not the one of pointers (AVR). */
-#if defined(__AVR__) && defined(__clang__)
+#if defined(__AVR__) && defined(__clang__) && defined(GF_SIZED_ONLY)
 #define GF_FLASH const __attribute__((address_space(1)))
+#elif defined(__AVR__) && defined(__clang__)
+#error "compile this file with avr-gcc: Clang stores half of the address of a constant in flash (R_AVR_16_PM)"
+#elif defined(__AVR__) && defined(__FLASH) && !defined(__STRICT_ANSI__)
+#define GF_FLASH const __flash
+#elif defined(__AVR__)
+#error "compile this file as C with -std=gnu99 or later: without __flash all constants would lie in the RAM of an AVR"
 #else
 #define GF_FLASH const
 #endif
+
+/* What the compiler aligns an integer of 2, 4 or 8 bytes to: its size, or less (i386), or nothing (AVR). */
+typedef struct {
+    char before;
+    uint16_t at;
+} gf_align2;
+typedef struct {
+    char before;
+    uint32_t at;
+} gf_align4;
+typedef struct {
+    char before;
+    uint64_t at;
+} gf_align8;
+#define GF_ALIGN(bytes) offsetof(gf_align##bytes, at)
 
 /* Tables that vectors load whole: none lies across two lines of the cache. Results do not depend on it. */
 #if defined(__GNUC__)

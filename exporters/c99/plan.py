@@ -352,10 +352,10 @@ class _Planner:
                 owner[step.result] = step.result
         placed = place(list(buffers.values()))
         most = arena_bytes(placed)
-        if most >= 1 << min(target.address, 48):
+        if most > target.object_bytes:
             raise ProgramError(
-                f"the arena takes {most:,} bytes, more than {target.name} can address; "
-                "choose another target"
+                f"the arena takes {most:,} bytes, more than an array may have on {target.name}; "
+                "choose another target or a smaller network"
             )
         return placed
 

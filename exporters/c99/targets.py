@@ -67,7 +67,8 @@ class Target:
 
     ``unit``, ``lane``, ``word``: bits of the integers of ``gatefold_kernels.h``. ``block``, ``positions``:
     outputs and positions whose popcounts are taken side by side. ``address``: bits of an address; the code
-    of a program, its constants and its arena have to fit. ``table_bytes``: largest table of moved rows that
+    of a program, its constants and its arena have to fit. ``harvard``: whether constants lie in an address
+    space of their own. ``table_bytes``: largest table of moved rows that
     is worth its memory. ``index``: bits of an index that a shuffle takes, 4 or 6. ``gcc``: flags of GCC and
     Clang. ``zig``: triple and CPU for ``zig cc``. ``paired``: whether one instruction adds two products of
     16 bits. ``narrow``: bits of another ``lane``, and ``Costs.row`` with it, for programs whose maps leave
@@ -91,11 +92,22 @@ class Target:
     optimize: str = "-O3"
     embedded: bool = False
     paired: bool = False
+    harvard: bool = False
 
     @property
     def lane_units(self) -> int:
         """Units of one lane block."""
         return self.lane // self.unit
+
+    @property
+    def object_bytes(self) -> int:
+        """The largest array: a difference of two addresses within it has to be a ``ptrdiff_t``."""
+        return (1 << (min(self.address, 48) - 1)) - 1
+
+    @property
+    def standard(self) -> str:
+        """The C that a compiler has to be told: address spaces of their own are GNU's."""
+        return "gnu99" if self.harvard else "c99"
 
     @property
     def vectors(self) -> bool:
@@ -243,6 +255,7 @@ _ROWS = (
         zig=("avr-freestanding-eabi", "atmega328p"),
         optimize="-Os",
         embedded=True,
+        harvard=True,
     ),
 )
 

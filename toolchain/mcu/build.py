@@ -97,7 +97,7 @@ def build(
         (work / "gf_harness.c").write_text(harness_c(source, core.decoder), encoding="utf-8")
         (work / "gf_profile.h").write_text(PROFILE_H, encoding="utf-8")
         own = {"program.o": f"{source.name}.c", "weights.o": f"{source.name}_weights.c"}
-        flags = (level, *OWN_FLAGS, *(PROFILE_FLAGS if profile else ()))
+        flags = (level, *OWN_FLAGS, *core.flags, *(PROFILE_FLAGS if profile else ()))
         for name, path in own.items():
             _compile(source, core, path, work / name, flags)
         objects = {name: (work / name).read_bytes() for name in own}
@@ -111,7 +111,7 @@ def build(
 
 def _compile(source: Source, core: Core, path: str, result: Path, flags: Sequence[str]) -> None:
     triple, cpu = source.target.zig
-    chosen = ("cc", "-target", triple, f"-mcpu={cpu}", *core.flags, *flags)
+    chosen = ("cc", "-target", triple, f"-mcpu={cpu}", *flags)
     _zig(f"compiling {path} for {core.name}", (*chosen, "-c", path, "-o", result.name), result)
 
 

@@ -75,6 +75,8 @@ def _cortex(name: str, model: str, timing: Timing, aligned: bool = False) -> Cor
 
 _RISCV = Machine("UC_ARCH_RISCV", ("UC_MODE_RISCV32",), "UC_CPU_RISCV32_SIFIVE_E31", "UC_RISCV_REG_SP")
 
+_AVR_FLAGS = ("-mmcu=atmega328p", "-DGF_SIZED_ONLY")
+
 _M4_CYCLES = {"load": 0.5, "store": 0, "taken": 2, "multiply": 0, "divide": 6}
 
 _ROWS = (
@@ -115,7 +117,7 @@ _ROWS = (
         Timing(1, 0, 2, 0, 0, "a two-stage in-order core: a load 2 cycles, a taken branch 3; a guess"),
         "riscv",
     ),
-    Core("avr", None, None, call_bytes=2, aligned=False, links=False, flags=("-mmcu=atmega328p",)),
+    Core("avr", None, None, call_bytes=2, aligned=False, links=False, flags=_AVR_FLAGS),
 )
 
 CORES = MappingProxyType({row.name: row for row in _ROWS})

@@ -76,6 +76,14 @@ def test_the_makefile_takes_a_compiler_for_the_target(target: str, compiler: str
     assert f"\n{compiler} -O" in files["README.md"].decode()
 
 
+def test_constants_of_avr_need_the_address_spaces_of_gnu_c() -> None:
+    for target, standard, extensions in (("avr", "gnu99", "ON"), ("cortex-m4", "c99", "OFF")):
+        files = {path: content.decode() for path, content in generate(network(), target).files.items()}
+        assert f"GATEFOLD_FLAGS = -std={standard} {WARNINGS} " in files["Makefile"]
+        assert f" -std={standard} {WARNINGS} " in files["README.md"]
+        assert f"C_STANDARD 99 C_EXTENSIONS {extensions})" in files["CMakeLists.txt"]
+
+
 def test_make_fails_where_a_weight_is_wrong(tmp_path: Path) -> None:
     """The self-test sees what it is there for."""
     folder = write(generate(network()), tmp_path)
