@@ -100,10 +100,10 @@ def generate(
     chosen = plan.target
     inputs, outputs = _ports(plan.program, prefix)
     held = plan.arena_bytes + sum(p.type.size * p.dtype.itemsize for p in (*inputs, *outputs))
-    if held >= 1 << min(chosen.address, 48):
+    if held > chosen.object_bytes:
         raise ProgramError(
             f"the arena and the arrays of one call take {held:,} bytes, more than {chosen.name} "
-            "can address; choose another target or a smaller network"
+            "has room for; choose another target or a smaller network"
         )
     constants, body = Constants(prefix), Emitter()
     calls = [
@@ -244,7 +244,8 @@ def _header(
     out.line()
     with out.block("enum", "};"):
         for code, (error, meaning) in enumerate(ERRORS.items()):
-            out.line(f"{prefix}_{error} = {code}, /* {meaning} */")
+            comma = "," if code + 1 < len(ERRORS) else ""  # which C++98 minds behind the last
+            out.line(f"{prefix}_{error} = {code}{comma} /* {meaning} */")
     out.line()
     out.line(
         "/* Runs one sample. Nothing is written unless the result is OK. No array may overlap another or"

@@ -25,6 +25,10 @@ MOST_PADDING = 1.34
 """Largest number of lanes for each output."""
 
 
+TAPPED = 2
+"""What it takes to find one tap of the window in another plane, in gathered integers."""
+
+
 def candidate(layer: Layer, target: Target) -> Candidate | None:
     """The kernel for this layer, or None where it has no thresholds or too few outputs for the lanes."""
     blocks = per(layer.outputs, target.lane)
@@ -43,6 +47,7 @@ def candidate(layer: Layer, target: Target) -> Candidate | None:
     rows = active * 2 * layer.magnitudes * blocks
     costs, compared = target.costs, blocks * (1 + layer.level_count)
     listed = active * costs.entry + inputs * planes * costs.active
+    listed += layer.taps * (planes - 1) * TAPPED * costs.gather
     cost = layer.positions * (rows * costs.row + listed + compared * costs.block)
     flash = inputs * layer.magnitudes * 2 * units * target.unit // 8
     scratch = {"lists": 2 * (inputs * planes + LIST_SLACK), "counters": bits * target.lane // 8}

@@ -47,9 +47,7 @@ typedef uint8_t gf_word;
 #endif
 
 /* Constants: in the address space of the flash memory where that is not the one of pointers (AVR). */
-#if defined(__AVR__) && defined(__clang__) && defined(GF_SIZED_ONLY)
-#define GF_FLASH const __attribute__((address_space(1)))
-#elif defined(__AVR__) && defined(__clang__)
+#if defined(__AVR__) && defined(__clang__)
 #error "compile this file with avr-gcc: Clang stores half of the address of a constant in flash (R_AVR_16_PM)"
 #elif defined(__AVR__) && defined(__FLASH) && !defined(__STRICT_ANSI__)
 #define GF_FLASH const __flash
@@ -175,7 +173,7 @@ GF_INLINE unsigned gf_popcount(gf_word word)
 #else
     word = (gf_word)(word - ((word >> 1) & 0x55u));
     word = (gf_word)((word & 0x33u) + ((word >> 2) & 0x33u));
-    return (word + (word >> 4)) & 0x0fu;
+    return (gf_word)(word + (gf_word)(word >> 4)) & 0x0fu;
 #endif
 }
 
@@ -1527,35 +1525,42 @@ typedef struct {
     uint16_t stride_rows, stride_columns, padding_rows, padding_columns, dilation_rows, dilation_columns;
 } gf_window;
 
-/* Index of the position that a kernel tap reads, or -1 outside the image. */
-GF_INLINE long gf_tapped(gf_window GF_FLASH *window, unsigned y, unsigned x, unsigned u, unsigned v)
+/* Where the image has the row that a kernel row reads, or -1 outside. */
+GF_INLINE ptrdiff_t gf_tapped_line(gf_window GF_FLASH *window, unsigned y, unsigned u)
 {
-    const long row = (long)y * window->stride_rows + (long)u * window->dilation_rows - window->padding_rows;
-    const long column = (long)x * window->stride_columns + (long)v * window->dilation_columns - window->padding_columns;
-    if (row < 0 || column < 0 || row >= window->rows || column >= window->columns)
-        return -1;
-    return row * window->columns + column;
+    const size_t row = (size_t)y * window->stride_rows + (size_t)u * window->dilation_rows - window->padding_rows;
+    return row < window->rows ? (ptrdiff_t)(row * window->columns) : -1;
 }
 
-/* Its row of the image, or -1. */
-GF_INLINE long gf_tapped_row(gf_window GF_FLASH *window, unsigned y, unsigned u)
+/* The column that the first kernel column reads, which may be outside. */
+GF_INLINE size_t gf_tapped_column(gf_window GF_FLASH *window, unsigned x)
 {
-    const long row = (long)y * window->stride_rows + (long)u * window->dilation_rows - window->padding_rows;
-    return row < window->rows ? row : -1;
+    return (size_t)x * window->stride_columns - window->padding_columns;
+}
+
+/* Index of a position, or -1 outside the image of `columns`; a column left of it is a large one. */
+GF_INLINE ptrdiff_t gf_tapped(ptrdiff_t line, size_t column, size_t columns)
+{
+    return line < 0 || column >= columns ? -1 : line + (ptrdiff_t)column;
 }
 
 /* The words of a window, [plane][tap][word]. */
 GF_KERNEL void gf_patch(gf_window GF_FLASH *window, const gf_word *in, unsigned y, unsigned x, gf_word *patch)
 {
     const size_t words = (window->channels + GF_WORD_BITS - 1u) / GF_WORD_BITS;
-    const size_t taps = (size_t)window->kernel_rows * window->kernel_columns;
-    for (unsigned u = 0; u < window->kernel_rows; u++)
-        for (unsigned v = 0; v < window->kernel_columns; v++, patch += words) {
-            const long at = gf_tapped(window, y, x, u, v);
-            for (unsigned p = 0; p < window->planes; p++)
-                for (size_t w = 0; w < words; w++)
-                    patch[p * taps * words + w] = at < 0 ? 0 : in[((size_t)at * window->planes + p) * words + w];
+    const size_t plane = words * window->kernel_rows * window->kernel_columns, columns = window->columns;
+    for (unsigned u = 0; u < window->kernel_rows; u++) {
+        const ptrdiff_t line = gf_tapped_line(window, y, u);
+        size_t column = gf_tapped_column(window, x);
+        for (unsigned v = 0; v < window->kernel_columns; v++, patch += words, column += window->dilation_columns) {
+            const ptrdiff_t at = gf_tapped(line, column, columns);
+            const gf_word *from = in + (size_t)(at < 0 ? 0 : at) * window->planes * words;
+            gf_word *to = patch;
+            for (unsigned p = 0; p < window->planes; p++, to += plane)
+                for (size_t w = 0; w < words; w++, from++)
+                    to[w] = at < 0 ? 0 : *from;
         }
+    }
 }
 
 /* Sum of a channel's codes over all positions. */
@@ -1726,6 +1731,31 @@ GF_INLINE void gf_words_codes(gf_words_layer GF_FLASH *layer, const int32_t *sum
         to[j * words + block * GF_BLOCK / GF_WORD_BITS] |= counts[j] << (block * GF_BLOCK % GF_WORD_BITS);
 }
 #else
+/* Ones of the words that one output's first mask inverts and that the mask `which` behind it keeps. */
+#if GF_WORD_BITS == 8
+/* A function of its own: an AVR has registers for this loop, and not for those around it. */
+GF_KERNEL unsigned gf_ones(const gf_word *bits, gf_word GF_FLASH *at, unsigned words, unsigned step, unsigned which)
+{
+    gf_word GF_FLASH *const end = at + (size_t)words * step;
+    unsigned sum = 0;
+    if (step == 2)
+        for (; at != end; at += 2)
+            sum += gf_popcount((gf_word)((*bits++ ^ at[0]) & at[1]));
+    else
+        for (; at != end; at += step)
+            sum += gf_popcount((gf_word)((*bits++ ^ at[0]) & at[which]));
+    return sum;
+}
+#else
+GF_INLINE unsigned gf_ones(const gf_word *bits, gf_word GF_FLASH *at, unsigned words, size_t step, size_t which)
+{
+    unsigned sum = 0;
+    for (unsigned w = 0; w < words; w++, at += step)
+        sum += gf_popcount((gf_word)((bits[w] ^ at[0]) & at[which]));
+    return sum;
+}
+#endif
+
 GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patches, size_t patch, unsigned block,
                              int32_t *sums)
 {
@@ -1738,9 +1768,7 @@ GF_KERNEL void gf_words_sums(gf_words_layer GF_FLASH *layer, const gf_word *patc
                 for (unsigned p = 0; p < planes; p++) {
                     gf_word GF_FLASH *at = layer->weights + (size_t)block * words * step + l;
                     const gf_word *bits = patches + q * patch + (size_t)p * words;
-                    uint32_t sum = 0;
-                    for (unsigned w = 0; w < words; w++, at += step)
-                        sum += gf_popcount((gf_word)((bits[w] ^ at[0]) & at[(1 + m) * (size_t)GF_BLOCK]));
+                    const uint32_t sum = gf_ones(bits, at, words, step, (1 + m) * (size_t)GF_BLOCK);
                     total += (int32_t)(sum << (p + m));
                 }
             sums[q * GF_BLOCK + l] = total;
@@ -1807,11 +1835,15 @@ GF_KERNEL unsigned gf_active(gf_window GF_FLASH *window, const gf_word *in, unsi
                              uint16_t *list)
 {
     const unsigned words = (window->channels + GF_WORD_BITS - 1u) / GF_WORD_BITS;
+    const size_t columns = window->columns;
     uint16_t *end = list;
     unsigned tap = 0;
-    for (unsigned u = 0; u < window->kernel_rows; u++)
-        for (unsigned v = 0; v < window->kernel_columns; v++, tap += window->channels) {
-            const long at = gf_tapped(window, y, x, u, v);
+    for (unsigned u = 0; u < window->kernel_rows; u++) {
+        const ptrdiff_t line = gf_tapped_line(window, y, u);
+        size_t column = gf_tapped_column(window, x);
+        for (unsigned v = 0; v < window->kernel_columns;
+             v++, tap += window->channels, column += window->dilation_columns) {
+            const ptrdiff_t at = gf_tapped(line, column, columns);
             if (at < 0)
                 continue;
             for (unsigned w = 0; w < words; w++) {
@@ -1830,6 +1862,7 @@ GF_KERNEL unsigned gf_active(gf_window GF_FLASH *window, const gf_word *in, unsi
 #endif
             }
         }
+    }
     return (unsigned)(end - list);
 }
 
@@ -1926,9 +1959,11 @@ GF_KERNEL void gf_words_pool(gf_window GF_FLASH *window, const gf_word *in, gf_w
         for (unsigned x = 0; x < window->out_columns; x++, out += planes * words) {
             for (unsigned w = 0; w < words * planes; w++)
                 out[w] = 0;
-            for (unsigned u = 0; u < window->kernel_rows; u++)
-                for (unsigned v = 0; v < window->kernel_columns; v++) {
-                    const long at = gf_tapped(window, y, x, u, v);
+            for (unsigned u = 0; u < window->kernel_rows; u++) {
+                const ptrdiff_t line = gf_tapped_line(window, y, u);
+                size_t column = gf_tapped_column(window, x);
+                for (unsigned v = 0; v < window->kernel_columns; v++, column += window->dilation_columns) {
+                    const ptrdiff_t at = gf_tapped(line, column, window->columns);
                     const gf_word *other = in + (size_t)(at < 0 ? 0 : at) * planes * words;
                     for (unsigned w = 0; at >= 0 && w < words; w++) {
                         gf_word larger = 0;
@@ -1941,6 +1976,7 @@ GF_KERNEL void gf_words_pool(gf_window GF_FLASH *window, const gf_word *in, gf_w
                                                            | (out[p * words + w] & (gf_word)~larger));
                     }
                 }
+            }
         }
 }
 
@@ -2008,15 +2044,23 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
                                ROW *rows)                                                                  \
     {                                                                                                      \
         gf_window GF_FLASH *window = &layer->window;                                                       \
-        const size_t size = (size_t)window->rows * window->columns;                                        \
+        const size_t columns = window->columns, size = window->rows * columns;                             \
+        const unsigned step = window->stride_columns, filled = window->out_columns, row = layer->row;      \
         in += (size_t)group * layer->inputs * size;                                                        \
         for (unsigned c = 0; c < layer->inputs; c++, in += size)                                           \
-            for (unsigned u = 0; u < window->kernel_rows; u++)                                             \
-                for (unsigned v = 0; v < window->kernel_columns; v++)                                      \
-                    for (unsigned x = 0; x < layer->row; x++) {                                            \
-                        const long at = x < window->out_columns ? gf_tapped(window, y, x, u, v) : -1;      \
+            for (unsigned u = 0; u < window->kernel_rows; u++) {                                           \
+                const ptrdiff_t line = gf_tapped_line(window, y, u);                                       \
+                for (unsigned v = 0; v < window->kernel_columns; v++) {                                    \
+                    size_t column = (size_t)v * window->dilation_columns - window->padding_columns;        \
+                    unsigned x = 0;                                                                        \
+                    for (; x < filled; x++, column += step) {                                              \
+                        const ptrdiff_t at = gf_tapped(line, column, columns);                             \
                         *rows++ = at < 0 ? 0 : (ROW)in[at];                                                \
                     }                                                                                      \
+                    for (; x < row; x++)                                                                   \
+                        *rows++ = 0;                                                                       \
+                }                                                                                          \
+            }                                                                                              \
     }                                                                                                      \
     GF_KERNEL void NAME##_sums(gf_integer_layer GF_FLASH *layer, const ROW *rows, const int8_t *weights,   \
                                SUM *sums)                                                                  \
@@ -2093,18 +2137,20 @@ GF_KERNEL void gf_weights(uint8_t GF_FLASH *bytes, unsigned levels, size_t count
                                int16_t *rows)                                                              \
     {                                                                                                      \
         gf_window GF_FLASH *window = &layer->window;                                                       \
-        const size_t size = (size_t)window->rows * window->columns;                                        \
+        const size_t columns = window->columns, size = window->rows * columns;                             \
+        const unsigned step = window->stride_columns;                                                      \
         size_t tap = 0;                                                                                    \
         in += (size_t)group * layer->inputs * size;                                                        \
         for (unsigned c = 0; c < layer->inputs; c++, in += size)                                           \
             for (unsigned u = 0; u < window->kernel_rows; u++)                                             \
                 for (unsigned v = 0; v < window->kernel_columns; v++, tap++) {                             \
-                    const long line = gf_tapped_row(window, y, u), step = window->stride_columns;          \
-                    long column = (long)v * window->dilation_columns - window->padding_columns;            \
+                    const ptrdiff_t line = gf_tapped_line(window, y, u);                                   \
+                    size_t column = (size_t)v * window->dilation_columns - window->padding_columns;        \
                     int16_t *to = rows + tap / 2 * layer->row * 2 + tap % 2;                               \
-                    for (unsigned x = 0; x < layer->row; x++, column += step)                              \
-                        to[2 * x] = line < 0 || column < 0 || column >= window->columns                    \
-                                        ? 0 : (int16_t)in[line * window->columns + column];                \
+                    for (unsigned x = 0; x < layer->row; x++, column += step) {                            \
+                        const ptrdiff_t at = gf_tapped(line, column, columns);                             \
+                        to[2 * x] = at < 0 ? 0 : (int16_t)in[at];                                          \
+                    }                                                                                      \
                 }                                                                                          \
         if (tap % 2)                                                                                       \
             for (unsigned x = 0; x < layer->row; x++)                                                      \

@@ -8,7 +8,7 @@ stride leaves: docs/c99.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -48,6 +48,10 @@ class Steps:
     block: float
     moved: float
     split: float
+
+    def times(self, pace: float) -> Steps:
+        """Of instructions that take ``pace``."""
+        return Steps(*(pace * value for value in astuple(self)))
 
 
 SCALAR = Steps(rest=20, carry=9, listed=55, turn=16, level=17, block=220, moved=30, split=60)
@@ -151,15 +155,15 @@ def _cost(layer: Layer, target: Target, table: Table, bits: int, counts: np.ndar
     if target.vectors:
         added = int(counts.sum()) * planes * target.costs.row
         return blocks * added + TABLE_COST * moved * target.unit / 32 + SPLIT_COST * steps
+    each = SCALAR.times(target.costs.pace)
     whole, rest = int((counts // SIXTEEN).sum()), -(-(counts % SIXTEEN) // 3)
     added = (
-        whole * (SIXTEEN * target.costs.row + SCALAR.carry * (bits - USUAL_BITS))
-        + SCALAR.listed * counts.size
+        whole * (SIXTEEN * target.costs.row + each.carry * (bits - USUAL_BITS)) + each.listed * counts.size
     )
-    added += int(rest.sum()) * (SCALAR.rest + SCALAR.carry * (bits - 2))
-    turned = bits * (SCALAR.turn * (planes + layer.magnitudes - 1) + SCALAR.level * layer.level_count)
-    in_blocks = blocks * (planes * added + layer.outputs * (SCALAR.block + turned))
-    return in_blocks + SCALAR.moved * moved + SCALAR.split * steps
+    added += int(rest.sum()) * (each.rest + each.carry * (bits - 2))
+    turned = bits * (each.turn * (planes + layer.magnitudes - 1) + each.level * layer.level_count)
+    in_blocks = blocks * (planes * added + layer.outputs * (each.block + turned))
+    return in_blocks + each.moved * moved + each.split * steps
 
 
 def _emit(

@@ -331,6 +331,26 @@ BAD_RUN: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
         2,
         "--model compares on images: give --data NAME too",
     ),
+    "images of no data": (
+        lambda d: ["verify", d / "tiny.gfold", "--images", 9],
+        2,
+        "--images and --data-dir say what of a data set; give --data NAME too",
+    ),
+    "a folder of no data to verify": (
+        lambda d: ["verify", d / "tiny.gfold", "--data-dir", d],
+        2,
+        "--images and --data-dir say what of a data set; give --data NAME too",
+    ),
+    "a folder of no data to report": (
+        lambda d: ["report", d / "tiny.gfold", "--data-dir", d],
+        2,
+        "--data-dir says where a data set is; give --data NAME too",
+    ),
+    "nothing to measure": (
+        lambda d: ["report", d / "tiny.gfold", "--device", "ice40up5k", "--measure"],
+        2,
+        "--measure is of microcontrollers, and no --device is one; name one or leave it out",
+    ),
     "nothing to verify": (lambda d: ["verify", d / "tiny.gfold", "--samples", 0], 2, "nothing to verify"),
 }
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from runtime.errors import InputError
+from tests.exporters.c99.avrs import require_tools
 from tests.toolchain.mcu_builds import image, program, source
 from toolchain.mcu.calibrate import deviations, fit, sample, untrained
 from toolchain.mcu.cores import CORES
@@ -53,6 +54,7 @@ def test_the_table_is_of_these_kernels_and_this_compiler() -> None:
 
 
 def test_a_table_fits_what_it_was_made_from() -> None:
+    require_tools()
     found = sample(program(), CORES["avr"])
     assert found is not None
     guess = estimate(found.source, {"avr": fit([found])})

@@ -29,7 +29,7 @@ from tests.toolchain.mcu_builds import (
     program,
     source,
 )
-from toolchain.mcu import build as mcu_build
+from toolchain.mcu import toolsets
 from toolchain.mcu.build import build
 from toolchain.mcu.cores import CORES, find_core
 from toolchain.mcu.decode import DECODERS
@@ -69,7 +69,6 @@ def test_an_image_runs_bit_for_bit_and_its_figures_agree(core: str, checks: Chec
     assert 0 <= sizes.rodata - plain.source.constant_bytes < 1024
     own = [f.bytes for f in sizes.functions if not f.library]
     assert 0.95 * sizes.text <= sum(own) <= sizes.text
-    assert not sizes.absent
 
     sample = {name: array[0] for name, array in checks.counted.inputs.items()}
     (counted,) = checked_runs(Emulator(profiled), checks.counted, core, count=True)
@@ -136,14 +135,9 @@ def test_a_core_without_a_multiplier_adds(levels: int) -> None:
     assert taken["rv32ec"] < (1.3 if levels == 3 else 2.2) * taken["cortex-m0plus"], taken
 
 
-def test_avr_is_sized_and_names_what_it_lacks() -> None:
-    sizes = measure_sizes(image("avr"))
-    assert sizes.flash > source("avr").constant_bytes > 10_000
-    assert sizes.data == sizes.bss == 0
-    assert 32 < sizes.stack < 512
-    assert all(name.startswith("__") for name in sizes.absent)
-    with pytest.raises(GatefoldError, match=r"^avr is sized and not run: there is nothing to emulate$"):
-        Emulator(image("avr"))
+def test_unicorn_has_no_avr() -> None:
+    with pytest.raises(GatefoldError, match=r"^unicorn has no avr$"):
+        Emulator(replace(image("cortex-m4"), core=CORES["avr"]))
 
 
 @pytest.mark.parametrize("name", ["digits-ternary", "fashion-resnet-quotient"])
@@ -252,8 +246,8 @@ def test_a_failed_compilation_keeps_its_sources_and_log(temporary: Path) -> None
 
 
 def test_a_compiler_that_hangs_is_stopped(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcu_build, "ZIG", ("sh", "-c", "sleep 300"))
-    monkeypatch.setattr(mcu_build, "TIMEOUT", 0.5)
+    monkeypatch.setattr(toolsets, "ZIG", ("sh", "-c", "sleep 300"))
+    monkeypatch.setattr(toolsets, "TIMEOUT", 0.5)
     with pytest.raises(GatefoldError) as caught:
         build(source("cortex-m4"), CORES["cortex-m4"], MEMORY)
     (folder,) = temporary.iterdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,17 @@ from runtime.ir import Builder
 from runtime.ops import Or
 from runtime.serialize import save
 from runtime.types import Interval
+from tests.exporters.c99.avrs import require_tools
 from tests.toolchain.mcu_builds import TRAINED, program
 from toolchain.cli import main
 from toolchain.cli.evidence import vectors_beside
 from toolchain.cost import report
 from toolchain.devices import DEVICES
+from toolchain.mcu import toolsets
 from toolchain.mcu.cores import CORES
 
 PROGRAM = str(TRAINED / "digits-ternary" / "program.gfold")
-MISSING = "needs ziglang: pip install 'gatefold[mcu]'"
+MISSING = "needs no_such_package: pip install 'gatefold[mcu]'"
 
 Invoke = Callable[..., tuple[int, str, str]]
 
@@ -111,7 +114,9 @@ def test_without_measuring_the_verdict_says_so(invoke: Invoke, monkeypatch: pyte
 def test_without_the_packages_one_line_says_what_to_install(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verb, "missing", lambda: MISSING)
+    zig = replace(toolsets.TOOLSETS["zig"], modules=("no_such_package",))
+    monkeypatch.setattr(toolsets, "TOOLSETS", {**toolsets.TOOLSETS, "zig": zig})
+    monkeypatch.setattr(verb, "TOOLSETS", toolsets.TOOLSETS)
     code, out, err = invoke(PROGRAM, "--device", "rp2040", "--json")
     assert code == 0
     assert err == f"flash and RAM of microcontrollers are estimated; measuring {MISSING}\n"
@@ -147,13 +152,33 @@ def test_what_does_not_fit_is_sized_and_not_run(invoke: Invoke) -> None:
     assert (row["measured"]["run"], row["measured"]["not_run"]) == (None, "it does not fit")
 
 
-def test_avr_says_which_routines_are_not_counted(invoke: Invoke) -> None:
-    row = json.loads(invoke(PROGRAM, "--device", "atmega328p", "--json")[1])["devices"]["atmega328p"]
-    absent = row["measured"]["absent_library_routines"]
-    assert row["measured"]["not_run"] == "avr is sized, not run"
-    assert row["verdict"].endswith(
-        f"; measured without the library routines {', '.join(absent)}" if absent else "; measured"
+def test_avr_is_run_too_and_its_cycles_are_counted(invoke: Invoke) -> None:
+    require_tools()
+    code, out, _ = invoke(PROGRAM, "--device", "atmega328p", "--json")
+    row = json.loads(out)["devices"]["atmega328p"]
+    run = row["measured"]["run"]
+    assert (code, row["measured"]["not_run"]) == (0, None)
+    assert row["verdict"].endswith("; measured")
+    assert (run["instructions"], run["instructions_per_mac"]) == (None, None)
+    assert run["estimated_cycles"] == pytest.approx(
+        sum(at["estimated_cycles"] for at in run["layers"]), rel=1e-6
     )
+    assert run["cycles_from"].startswith("counted by simavr")
+    table = invoke(PROGRAM, "--device", "atmega328p")[1]
+    assert re.search(r"stem\.conv +18,432 +[\d,]+ cycles\n", table)
+
+
+def test_without_avr_gcc_an_avr_is_estimated_unless_asked(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, out, err = invoke(PROGRAM, "--device", "atmega328p", "--json")
+    row = json.loads(out)["devices"]["atmega328p"]
+    assert (code, row["source"], row["measured"]) == (0, "estimated", None)
+    assert "flash and RAM of atmega328p are estimated; measuring needs avr-gcc: install gcc-avr\n" in err
+    code, out, err = invoke(PROGRAM, "--device", "atmega328p", "--measure")
+    assert (code, out) == (3, "")
+    assert err.endswith("gatefold: a cross-compiled image needs avr-gcc: install gcc-avr\n")
 
 
 def test_a_large_program_is_not_measured_unless_asked(

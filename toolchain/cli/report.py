@@ -28,8 +28,8 @@ from toolchain.cost.model import macs_by_layer
 from toolchain.cost.nodes import node_costs
 from toolchain.devices import DEVICES, find
 from toolchain.mcu.assess import Measure
-from toolchain.mcu.build import missing
 from toolchain.mcu.measure import Checks, Measurer
+from toolchain.mcu.toolsets import TOOLSETS
 from toolchain.report import FORMATS, CostComparison, compare_costs, format_of, html_writer, to_text
 from toolchain.synthesis.assess import LIMIT, synthesize_program
 from toolchain.synthesis.pnr import TARGETS, placer
@@ -110,17 +110,19 @@ def measurer(program: Program, path: Path, measured: bool | None) -> Measure | N
     Raises MissingToolError where it must be and the packages are not there.
     """
     macs = macs_by_layer(node_costs(program))
+    why = TOOLSETS["zig"].missing()
+    lacking = None if measured else partial(click.echo, err=True)
     if measured is None:
         measured = sum(macs.values()) <= MEASURED_MACS
-        if measured and (why := missing()):
+        if measured and why:
             click.echo(f"flash and RAM of microcontrollers are estimated; measuring {why}", err=True)
             measured = False
-    elif measured and (why := missing()):
+    elif measured and why:
         raise MissingToolError(f"--measure {why}, or give --no-measure")
     if not measured:
         return None
     vectors = vectors_beside(path, program)
-    return Measurer(Checks.of(program, vectors and vectors.inputs), macs, tell)
+    return Measurer(Checks.of(program, vectors and vectors.inputs), macs, tell, lacking)
 
 
 def check_agreement(found: Report | CostComparison) -> None:
@@ -215,8 +217,14 @@ def command(
     chosen = format_of(output, format_, as_json)
     if chosen == "html":
         html_writer()  # a missing package is said before anything is measured, not after
-    if measure is None and not any(find(name).kind == "mcu" for name in devices):
-        measure = False
+    if data_dir is not None and not data:
+        raise InputError("--data-dir says where a data set is; give --data NAME too")
+    if not any(find(name).kind == "mcu" for name in devices):
+        if measure and devices:
+            raise InputError(
+                "--measure is of microcontrollers, and no --device is one; name one or leave it out"
+            )
+        measure = measure or False
     if limit is not None and not (synthesize or place):
         raise InputError("--synthesize-limit is of what is synthesized; give --synthesize too")
     synthesizing = Synthesizing(LIMIT if limit is None else limit, place) if synthesize or place else None

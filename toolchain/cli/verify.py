@@ -209,6 +209,8 @@ def command(
             "--pipeline, --levels, --depth and --tables say which top module to prove; give --prove, and "
             "no --part"
         )
+    if (images is not None or data_dir is not None) and not data:
+        raise InputError("--images and --data-dir say what of a data set; give --data NAME too")
     forms = chosen_forms(pipeline, levels, depth, tables)
     rows = chosen("all" if executors is None else executors)
     stored = read_vectors(vectors, loaded) if vectors else None

@@ -10,12 +10,12 @@ from exporters.c99.build import Source
 from runtime.errors import ProgramError
 from toolchain.devices import Device, Needs, Verdict, judge, running_energy
 from toolchain.mcu.footprint import Generated, Generator
-from toolchain.mcu.measure import LayerWork, Measurement, Speed
+from toolchain.mcu.measure import LayerWork, Measurement, Speed, per_mac
 
 ESTIMATED, MEASURED = "estimated", "measured"
 
-Measure = Callable[[Device, Source], Measurement]
-"""Builds and runs a program's C for a device."""
+Measure = Callable[[Device, Source], Measurement | None]
+"""Builds and runs a program's C for a device; None where it cannot."""
 
 
 def assess(generated: Generator, device: Device, needs: Needs, measure: Measure | None = None) -> Verdict:
@@ -34,8 +34,6 @@ def assess(generated: Generator, device: Device, needs: Needs, measure: Measure 
     exact = found.sizes if found else guess
     spent = (found and found.speed) or made.effort
     basis = MEASURED if found else ESTIMATED
-    if found and found.sizes.absent:
-        basis += f" without the library routines {', '.join(found.sizes.absent)}"
     verdict = judge(device, replace(needs, flash_bytes=exact.flash, ram_bytes=exact.ram, basis=basis))
     return replace(
         verdict,
@@ -61,7 +59,8 @@ def _estimated_json(made: Generated, device: Device) -> dict[str, Any]:
 
 def _measured_json(found: Measurement, made: Generated, device: Device) -> dict[str, Any]:
     sizes, guess, effort, speed = found.sizes, made.estimate, made.effort, found.speed
-    counted = effort.instructions / speed.instructions - 1 if effort and speed else None
+    instructions = speed and speed.instructions
+    counted = effort.instructions / instructions - 1 if effort and instructions else None
     parts = ["text", "rodata", "data", "bss", "library", "arena", "ports", "stack"]
     return {
         "target": found.core,
@@ -70,7 +69,6 @@ def _measured_json(found: Measurement, made: Generated, device: Device) -> dict[
         "ram": sizes.ram,
         **{part: getattr(sizes, part) for part in parts},
         "stack_path": list(sizes.path),
-        "absent_library_routines": list(sizes.absent),
         "deviation": {
             "flash": round(guess.flash / sizes.flash - 1, 5),
             "ram": round(guess.ram / sizes.ram - 1, 5),
@@ -86,8 +84,8 @@ def _speed_json(speed: Speed, device: Device) -> dict[str, Any]:
         "samples_checked": speed.checked + speed.counted,
         "samples_counted": speed.counted,
         "samples_from": "vectors.npz" if speed.real else "self-test",
-        "instructions": round(speed.instructions),
-        "instructions_per_mac": round(speed.instructions / speed.macs, 4) if speed.macs else None,
+        "instructions": _rounded(speed.instructions),
+        "instructions_per_mac": _rounded(per_mac(speed.instructions, speed.macs), 4),
         "estimated_cycles": round(speed.cycles),
         "estimated_milliseconds": round(speed.milliseconds(device.clock_hz), 3),
         "cycles_from": speed.timing,
@@ -100,7 +98,11 @@ def _layer_json(layer: LayerWork) -> dict[str, Any]:
     return {
         "layer": layer.layer,
         "macs": layer.macs,
-        "instructions": round(layer.instructions),
-        "instructions_per_mac": None if layer.per_mac is None else round(layer.per_mac, 4),
+        "instructions": _rounded(layer.instructions),
+        "instructions_per_mac": _rounded(layer.per_mac, 4),
         "estimated_cycles": round(layer.cycles),
     }
+
+
+def _rounded(value: float | None, digits: int | None = None) -> float | None:
+    return None if value is None else round(value, digits)

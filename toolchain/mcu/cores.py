@@ -47,9 +47,9 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """One core. ``machine``, ``timing``: None where it is sized and not run. ``call_bytes``: what a call
-    itself pushes on the stack. ``aligned``: whether an access must be aligned to its size. ``links``:
-    whether the compiler's library routines exist, so that an image can be linked."""
+    """One core. ``machine``, ``timing``: None where something else than unicorn runs it, which knows its
+    cycles. ``call_bytes``: what a call itself pushes on the stack. ``aligned``: whether an access must be
+    aligned to its size. ``compiler``: a row of ``toolchain.mcu.toolsets.TOOLSETS``."""
 
     name: str
     machine: Machine | None
@@ -57,8 +57,8 @@ class Core:
     decoder: str = ""
     call_bytes: int = 0
     aligned: bool = True
-    links: bool = True
     flags: tuple[str, ...] = ()
+    compiler: str = "zig"
 
     @property
     def target(self) -> Target:
@@ -74,8 +74,6 @@ def _cortex(name: str, model: str, timing: Timing, aligned: bool = False) -> Cor
 
 
 _RISCV = Machine("UC_ARCH_RISCV", ("UC_MODE_RISCV32",), "UC_CPU_RISCV32_SIFIVE_E31", "UC_RISCV_REG_SP")
-
-_AVR_FLAGS = ("-mmcu=atmega328p", "-DGF_SIZED_ONLY")
 
 _M4_CYCLES = {"load": 0.5, "store": 0, "taken": 2, "multiply": 0, "divide": 6}
 
@@ -117,7 +115,16 @@ _ROWS = (
         Timing(1, 0, 2, 0, 0, "a two-stage in-order core: a load 2 cycles, a taken branch 3; a guess"),
         "riscv",
     ),
-    Core("avr", None, None, call_bytes=2, aligned=False, links=False, flags=_AVR_FLAGS),
+    Core(
+        "avr",
+        None,
+        None,
+        "avr",
+        call_bytes=2,
+        aligned=False,
+        flags=("-mmcu=atmega328p",),
+        compiler="avr-gcc",
+    ),
 )
 
 CORES = MappingProxyType({row.name: row for row in _ROWS})

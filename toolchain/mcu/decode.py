@@ -1,7 +1,7 @@
-"""Instructions of Thumb and RISC-V as far as counting needs: lengths, kinds, and what a prologue pushes.
+"""Instructions of Thumb, RISC-V and AVR as far as counting needs: lengths, kinds, what a prologue pushes.
 
 Thumb: Arm Architecture Reference Manual, ARMv7-M, DDI0403, chapter A5. RISC-V: The RISC-V Instruction Set
-Manual, volume I, chapters 34 and 27 ("C").
+Manual, volume I, chapters 34 and 27 ("C"). AVR: AVR Instruction Set Manual, DS40002198.
 """
 
 from __future__ import annotations
@@ -197,8 +197,25 @@ def _riscv_pushed(instruction: Instruction) -> int:
     return max(-moved, 0)
 
 
+# --- AVR ---------------------------------------------------------------------------------------------
+
+
+def _avr_long(first: int) -> bool:
+    """LDS, STS, JMP and CALL have two words."""
+    return first & 0xFC0F == 0x9000 or first & 0xFE0C == 0x940C
+
+
+def _avr_work(instruction: Instruction) -> Work:
+    raise NotImplementedError("AVR is not counted by instructions: simavr tells its cycles")
+
+
+def _avr_pushed(instruction: Instruction) -> int:
+    return int(instruction.first & 0xFE0F == 0x920F)
+
+
 DECODERS: dict[str, Decoder] = {
     "thumb": Decoder(lambda first: first >> 11 in (0b11101, 0b11110, 0b11111), _thumb_work, _thumb_pushed),
+    "avr": Decoder(_avr_long, _avr_work, _avr_pushed),
     "riscv": Decoder(lambda first: first & 3 == 3, _riscv_work, _riscv_pushed),
 }
 """Decoders by name."""

@@ -25,33 +25,36 @@ from toolchain.mcu.harness import (
     STACK_BYTES,
     STACK_TOP,
 )
-from toolchain.mcu.image import linked_symbols, read_elf
+from toolchain.mcu.image import SHF_EXECUTE, linked_symbols, read_elf
 
 PAINT = 0xA5
 """What the stack holds before a run."""
-
-SHF_EXECUTE = 4
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a piece of a run took. ``taken``: branches that were taken."""
+    """What a piece of a run took. ``taken``: branches that were taken. ``clocks``: cycles, where they are
+    counted and instructions are not."""
 
     work: Work = field(default_factory=Work)
     taken: int = 0
+    clocks: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.work + other.work, self.taken + other.taken)
+        return Spent(self.work + other.work, self.taken + other.taken, self.clocks + other.clocks)
 
     @property
     def instructions(self) -> int:
         """Instructions, those that a condition skipped included."""
         return self.work.instructions
 
-    def cycles(self, timing: Timing) -> float:
-        """Estimated cycles, without wait states of the memories."""
+    def cycles(self, timing: Timing | None) -> float:
+        """Cycles, without wait states of the memories; estimated from instructions where there is a
+        ``timing``."""
+        if timing is None:
+            return self.clocks
         work = self.work
         more = timing.load * work.loads + timing.store * work.stores + timing.taken * self.taken
         more += timing.multiply * work.multiplies + timing.divide * work.divides
@@ -82,8 +85,8 @@ class Emulator:
     """
 
     def __init__(self, image: Image) -> None:
-        if image.core.machine is None or not image.elf:
-            raise GatefoldError(f"{image.core.name} is sized and not run: there is nothing to emulate")
+        if image.core.machine is None:
+            raise GatefoldError(f"unicorn has no {image.core.name}")
         self._image = image
         self._machine = image.core.machine
         self._elf = read_elf(image.elf)

@@ -17,6 +17,9 @@ from runtime.errors import GatefoldError
 from toolchain.mcu.build import Image
 from toolchain.mcu.decode import DECODERS
 
+SHF_EXECUTE = 4
+"""The flag of a section that holds code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -36,8 +39,7 @@ class Sizes:
 
     ``text``, ``rodata``, ``data``, ``bss``: of the network's own files. ``library``: routines of the
     compiler that it calls. ``arena``: working memory. ``ports``: the caller's arrays of one sample, inputs
-    and outputs. ``stack``: deepest path of calls, ``path`` by name. ``absent``: library routines that are
-    called and not counted, because the compiler does not have them.
+    and outputs. ``stack``: deepest path of calls, ``path`` by name.
     """
 
     text: int
@@ -50,7 +52,6 @@ class Sizes:
     stack: int
     path: tuple[str, ...]
     functions: tuple[Function, ...]
-    absent: tuple[str, ...] = ()
 
     @property
     def code(self) -> int:
@@ -73,19 +74,10 @@ def ports_bytes(source: Source) -> int:
     return sum(port.type.size * port.dtype.itemsize for port in (*source.inputs, *source.outputs))
 
 
-def measure_sizes(image: Image) -> Sizes:
-    """The sizes of ``image``. Raises GatefoldError where its calls form a circle."""
-    return _linked(image) if image.elf else _objects(image)
-
-
 def object_bytes(image: Image) -> dict[str, int]:
-    """Bytes of every constant and variable of the program by name."""
-    found = {}
-    for content in [image.elf] if image.elf else image.objects.values():
-        for symbol in read_elf(content).get_section_by_name(".symtab").iter_symbols():
-            if symbol["st_info"]["type"] == "STT_OBJECT":
-                found[symbol.name] = symbol["st_size"]
-    return found
+    """Bytes of every constant and variable of the image by name."""
+    table = read_elf(image.elf).get_section_by_name(".symtab")
+    return {s.name: s["st_size"] for s in table.iter_symbols() if s["st_info"]["type"] == "STT_OBJECT"}
 
 
 # --- a linked image ----------------------------------------------------------------------------------
@@ -106,7 +98,8 @@ def read_elf(content: bytes) -> Any:
     return ELFFile(io.BytesIO(content))
 
 
-def _linked(image: Image) -> Sizes:
+def measure_sizes(image: Image) -> Sizes:
+    """The sizes of ``image``. Raises GatefoldError where its calls form a circle."""
     elf = read_elf(image.elf)
     size = {s.name: s["sh_size"] for s in elf.iter_sections()}
     symbols = linked_symbols(image, elf)
@@ -135,7 +128,7 @@ def _linked(image: Image) -> Sizes:
 
 def linked_symbols(image: Image, elf: Any) -> Symbols:
     """Every symbol of ``image``; functions with their frames."""
-    frames = dict(_linked_frames(elf))
+    frames = dict(_told_frames(elf))
     sections = dict(enumerate(elf.iter_sections()))
     decoder = DECODERS.get(image.core.decoder)
     addresses: dict[str, int] = {}
@@ -144,20 +137,29 @@ def linked_symbols(image: Image, elf: Any) -> Symbols:
         address, bytes_ = symbol["st_value"], symbol["st_size"]
         if symbol.name:
             addresses[symbol.name] = address
-        if symbol["st_info"]["type"] != "STT_FUNC" or not isinstance(symbol["st_shndx"], int):
+        section, place = sections.get(symbol["st_shndx"]), address & ~1
+        if section is None or not _is_function(symbol, section):
             continue
-        section, place = sections[symbol["st_shndx"]], address & ~1
         begin = place - section["sh_addr"]
         library = section.name == ".library"
-        frame = frames.get(place)
+        name = symbol.name.partition(".")[0]  # copies have a number behind a dot
+        frame = frames.get(place, None if library else image.frames.get(name))
         if frame is None:
             code = section.data()[begin : begin + bytes_]
             frame = decoder.frame_bytes(code) if decoder else 0
-        functions[place] = Function(symbol.name, bytes_, frame, library)
+        functions[place] = Function(name, bytes_, frame, library)
     return Symbols(addresses, functions)
 
 
-def _linked_frames(elf: Any) -> Iterator[tuple[int, int]]:
+def _is_function(symbol: Any, section: Any) -> bool:
+    """Whether it is one, which the library of avr-gcc does not say of its own: there they have a size."""
+    kind = symbol["st_info"]["type"]
+    return kind == "STT_FUNC" or bool(
+        kind == "STT_NOTYPE" and symbol["st_size"] and section["sh_flags"] & SHF_EXECUTE
+    )
+
+
+def _told_frames(elf: Any) -> Iterator[tuple[int, int]]:
     """Address and frame of every function that the compiler knows of."""
     section = elf.get_section_by_name(".stack_sizes")
     data = section.data() if section else b""
@@ -187,7 +189,8 @@ def _linked_calls(elf: Any, functions: Mapping[int, Function]) -> dict[int, set[
     table = elf.get_section_by_name(".symtab")
     for section in _relocations(elf):
         for relocation in section.iter_relocations():
-            callee = table.get_symbol(relocation["r_info_sym"])["st_value"] & ~1
+            addend = relocation["r_addend"] if relocation.is_RELA() else 0
+            callee = table.get_symbol(relocation["r_info_sym"])["st_value"] + addend & ~1
             caller = _containing(starts, functions, relocation["r_offset"])
             if caller is not None and callee in functions and callee != caller:
                 calls[caller].add(callee)
@@ -201,7 +204,7 @@ def _relocations(elf: Any) -> Iterator[Any]:
     for section in elf.iter_sections():
         if isinstance(section, RelocationSection) and section["sh_info"]:
             target = elf.get_section(section["sh_info"])
-            if target["sh_flags"] & 4:
+            if target["sh_flags"] & SHF_EXECUTE:
                 yield section
 
 
@@ -212,87 +215,6 @@ def _containing(starts: list[int], functions: Mapping[int, Function], address: i
     if index < 0 or address >= starts[index] + max(functions[starts[index]].bytes, 1):
         return None
     return starts[index]
-
-
-# --- object files ------------------------------------------------------------------------------------
-
-
-def _objects(image: Image) -> Sizes:
-    """Sizes of unlinked objects: library routines are named, not counted."""
-    totals = {"text": 0, "rodata": 0, "data": 0, "bss": 0}
-    functions: dict[str, Function] = {}
-    calls: dict[str, set[str]] = {}
-    for content in image.objects.values():
-        elf = read_elf(content)
-        for section in elf.iter_sections():
-            if kind := _kind(section):
-                totals[kind] += section["sh_size"]
-        _object_functions(elf, functions, calls)
-    called = set().union(*calls.values()) if calls else set()
-    absent = tuple(sorted(name for name in called if name.startswith("__") and name not in functions))
-    stack, path = _deepest(f"{image.source.name}_run", functions, calls, image.core.call_bytes)
-    return Sizes(
-        **totals,
-        library=0,
-        arena=image.source.arena_bytes,
-        ports=ports_bytes(image.source),
-        stack=stack,
-        path=path,
-        functions=tuple(replace(f, calls=tuple(sorted(calls[n]))) for n, f in functions.items()),
-        absent=absent,
-    )
-
-
-def _kind(section: Any) -> str | None:
-    """Which of the sizes a section of an object adds to; constants outside of program memory are data."""
-    if not section["sh_flags"] & 2:
-        return None
-    if section["sh_flags"] & 4:
-        return "text"
-    if section.name.startswith(".progmem"):
-        return "rodata"
-    return "bss" if section["sh_type"] == "SHT_NOBITS" else "data"
-
-
-def _object_functions(elf: Any, functions: dict[str, Function], calls: dict[str, set[str]]) -> None:
-    table = elf.get_section_by_name(".symtab")
-    places: dict[int, list[tuple[int, int, str]]] = {}
-    for symbol in table.iter_symbols():
-        if symbol["st_info"]["type"] == "STT_FUNC" and isinstance(symbol["st_shndx"], int):
-            places.setdefault(symbol["st_shndx"], []).append(
-                (symbol["st_value"], symbol["st_size"], symbol.name)
-            )
-            functions[symbol.name] = Function(symbol.name, symbol["st_size"], 0)
-            calls[symbol.name] = set()
-
-    def at(section: int, offset: int) -> str | None:
-        found = [n for start, size, n in places.get(section, ()) if start <= offset < start + size]
-        return found[0] if found else None
-
-    from elftools.elf.relocation import RelocationSection
-
-    for section in elf.iter_sections():
-        if not isinstance(section, RelocationSection):
-            continue
-        owner = elf.get_section(section["sh_info"])
-        for relocation in section.iter_relocations():
-            symbol = table.get_symbol(relocation["r_info_sym"])
-            addend = relocation["r_addend"] if section.is_RELA() else 0
-            named = symbol.name
-            if symbol["st_info"]["type"] == "STT_SECTION":
-                named = at(symbol["st_shndx"], addend) or ""
-            if owner.name == ".stack_sizes" and named in functions:
-                frame, _ = _uleb128(owner.data(), relocation["r_offset"] + _pointer_bytes(elf))
-                old = functions[named]
-                functions[named] = Function(named, old.bytes, frame)
-            elif owner["sh_flags"] & 4:
-                caller = at(section["sh_info"], relocation["r_offset"])
-                if caller and named and named != caller:
-                    calls[caller].add(named)
-
-
-def _pointer_bytes(elf: Any) -> int:
-    return 2 if elf["e_machine"] == "EM_AVR" else elf.elfclass // 8
 
 
 def _reached(start: int, calls: Mapping[int, set[int]]) -> set[int]:

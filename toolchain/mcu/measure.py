@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 from exporters.c99.build import Source
 from exporters.c99.selftest import sample_inputs
+from exporters.tools import commands_on_path, overriding_command
 from runtime.errors import MismatchError
 from runtime.interpreter import Interpreter
 from runtime.ir import Program
 from toolchain.devices import Device
-from toolchain.mcu.build import Progress, build
+from toolchain.mcu.avr import SIMAVR
+from toolchain.mcu.build import Image, Progress, build
 from toolchain.mcu.cores import Core, Timing, find_core
 from toolchain.mcu.emulate import Emulator, Run, Spent
 from toolchain.mcu.harness import Memory
 from toolchain.mcu.image import Sizes, measure_sizes
+from toolchain.mcu.simulate import Simulator
+from toolchain.mcu.toolsets import TOOLSETS
 from toolchain.vectors import Arrays, Vectors
 
 EMBEDDED = 8
@@ -28,26 +32,36 @@ COUNTED_INSTRUCTIONS = 2_000_000
 """No further sample is counted once those before took so many instructions together: it is slow."""
 
 
+SIMAVR_CYCLES = "counted by simavr, which knows the cycles of every instruction"
+"""Of a core without instruction timings of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerWork:
-    """What the steps of one layer take per inference: the mean of the counted samples."""
+    """What the steps of one layer take per inference: the mean of the counted samples. ``instructions``:
+    None where only cycles are counted."""
 
     layer: str
     macs: int
-    instructions: float
+    instructions: float | None
     cycles: float
 
     @property
     def per_mac(self) -> float | None:
-        """Instructions per multiply-accumulate of the program, None without any."""
-        return self.instructions / self.macs if self.macs else None
+        """Instructions per multiply-accumulate of the program, None without any of either."""
+        return per_mac(self.instructions, self.macs)
+
+
+def per_mac(instructions: float | None, macs: int) -> float | None:
+    """Instructions per multiply-accumulate, None without any of either."""
+    return None if instructions is None or not macs else instructions / macs
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
     """How an image ran. ``checked``: samples whose every output is right. ``counted``: those whose
-    instructions are counted, ``real`` of them from a file. ``cycles``: estimated. ``stack``: deepest bytes
-    seen."""
+    instructions or cycles are counted, ``real`` of them from a file. ``stack``: deepest bytes seen.
+    ``timing``: where the cycles are from."""
 
     checked: int
     counted: int
@@ -57,13 +71,14 @@ class Speed:
     timing: str
 
     @property
-    def instructions(self) -> float:
-        """Per inference."""
-        return sum(layer.instructions for layer in self.layers)
+    def instructions(self) -> float | None:
+        """Per inference; None where only cycles are counted."""
+        found = [layer.instructions for layer in self.layers if layer.instructions is not None]
+        return sum(found) if found else None
 
     @property
     def cycles(self) -> float:
-        """Per inference, estimated."""
+        """Per inference."""
         return sum(layer.cycles for layer in self.layers)
 
     @property
@@ -126,19 +141,19 @@ def measure(
     """
     image = build(source, core, memory, optimize, progress=progress)
     sizes = measure_sizes(image)
-    if core.machine is None or core.timing is None:
-        return Measurement(core.name, image.optimize, sizes, None, f"{core.name} is sized, not run")
+    if why := cannot_run(core):
+        return Measurement(core.name, image.optimize, sizes, None, why)
     if not run(sizes):
         return Measurement(core.name, image.optimize, sizes, None, "it does not fit")
-    profiled = Emulator(build(source, core, memory, optimize, True, progress))
+    profiled = machine(build(source, core, memory, optimize, True, progress))
     if progress:
         progress(f"running {source.name} on an emulated {core.name}")
     where = f"{source.name} on {core.name}"
-    runs = list(checked_runs(Emulator(image), checks.embedded, where))
+    runs = list(checked_runs(machine(image), checks.embedded, where))
     counted: list[Run] = []
     for one in checked_runs(profiled, checks.counted, where, count=True):
         counted.append(one)
-        if sum(each.total.instructions for each in counted) >= COUNTED_INSTRUCTIONS:
+        if sum(each.total.instructions + each.total.clocks for each in counted) >= COUNTED_INSTRUCTIONS:
             break
     speed = Speed(
         len(runs),
@@ -146,12 +161,26 @@ def measure(
         checks.real,
         _by_layer(source.steps, counted, macs, core.timing),
         max(each.stack for each in runs),
-        core.timing.source,
+        core.timing.source if core.timing else SIMAVR_CYCLES,
     )
     return Measurement(core.name, image.optimize, sizes, speed)
 
 
-def checked_runs(emulator: Emulator, vectors: Vectors, where: str, count: bool = False) -> Iterator[Run]:
+def cannot_run(core: Core) -> str | None:
+    """Why no image of ``core`` can be run here, or None."""
+    if core.machine is not None or commands_on_path(SIMAVR) or overriding_command(SIMAVR):
+        return None
+    return f"running {core.name} {SIMAVR.missing}"
+
+
+def machine(image: Image) -> Emulator | Simulator:
+    """What runs ``image``: unicorn, or simavr for a core that unicorn does not know."""
+    return Emulator(image) if image.core.machine else Simulator(image)
+
+
+def checked_runs(
+    emulator: Emulator | Simulator, vectors: Vectors, where: str, count: bool = False
+) -> Iterator[Run]:
     """A run of every sample. Raises MismatchError naming the first element that is not the wanted one."""
     for index in range(len(vectors)):
         one = emulator.run({name: array[index] for name, array in vectors.inputs.items()}, count)
@@ -167,7 +196,7 @@ def checked_runs(emulator: Emulator, vectors: Vectors, where: str, count: bool =
 
 
 def _by_layer(
-    steps: tuple[str, ...], runs: list[Run], macs: Mapping[str, int], timing: Timing
+    steps: tuple[str, ...], runs: list[Run], macs: Mapping[str, int], timing: Timing | None
 ) -> tuple[LayerWork, ...]:
     """Steps of equal label together, in the order of the first of each; MACs without a step come last."""
     spent: dict[str, Spent] = {}
@@ -175,27 +204,39 @@ def _by_layer(
         for label, step in zip(steps, one.steps, strict=True):
             spent[label] = spent.get(label, Spent()) + step
     rows = [
-        LayerWork(label, macs.get(label, 0), at.instructions / len(runs), at.cycles(timing) / len(runs))
+        LayerWork(
+            label,
+            macs.get(label, 0),
+            at.instructions / len(runs) if timing else None,
+            at.cycles(timing) / len(runs),
+        )
         for label, at in spent.items()
     ]
     rest = sum(count for label, count in macs.items() if label not in spent)
-    return (*rows, LayerWork("elsewhere", rest, 0, 0)) if rest else tuple(rows)
+    return (*rows, LayerWork("elsewhere", rest, 0 if timing else None, 0)) if rest else tuple(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurer:
-    """Measures one program on devices. ``macs``: by layer."""
+    """Measures one program on devices. ``macs``: by layer. ``lacking``: gets a line where a device's
+    compiler is missing; without it that is an error."""
 
     checks: Checks
     macs: Mapping[str, int]
     progress: Progress | None = None
+    lacking: Progress | None = None
 
-    def __call__(self, device: Device, source: Source) -> Measurement:
-        """The image of ``source`` for ``device``, run where it fits it."""
+    def __call__(self, device: Device, source: Source) -> Measurement | None:
+        """The image of ``source`` for ``device``, run where it fits it; None where its compiler is missing
+        and need not be there. Raises MissingToolError where it must."""
+        core = find_core(device.target)
+        if self.lacking and (why := TOOLSETS[core.compiler].missing()):
+            self.lacking(f"flash and RAM of {device.name} are estimated; measuring {why}")
+            return None
         return measure(
             self.checks,
             source,
-            find_core(device.target),
+            core,
             Memory(device.flash_base, device.ram_base),
             self.macs,
             lambda sizes: sizes.flash <= device.flash_bytes and sizes.ram <= device.ram_bytes,

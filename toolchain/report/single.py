@@ -167,7 +167,8 @@ def _of_microcontrollers(report: Report, title: str, columns: McuColumns) -> Tab
 
 
 def instructions_of(report: Report) -> Table:
-    """Instructions of every layer on each microcontroller that ran it, in all and per MAC."""
+    """Instructions of every layer on each microcontroller that ran it, in all and per MAC; cycles where
+    only those are counted."""
     found = {name: _at(verdict.to_json(), "measured.run") for name, verdict in report.devices.items()}
     runs = {name: run for name, run in found.items() if run}
     layers = {row["layer"]: row["macs"] for run in runs.values() for row in run["layers"]}
@@ -185,6 +186,8 @@ def instructions_of(report: Report) -> Table:
 def _instructions(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
+    if row["instructions"] is None:
+        return f"{number(row['estimated_cycles'])} cycles"
     ratio = row["instructions_per_mac"]
     return number(row["instructions"]) + ("" if ratio is None else f" ({ratio:.3f})")
 

@@ -81,9 +81,9 @@ def test_a_trained_program(language: str, tmp_path: Path) -> None:
 def test_the_self_test_sees_a_wrong_weight(tmp_path: Path) -> None:
     source = generate(load(DIGITS), "avr", vectors=3)
     path = f"{source.name}_weights.c"
-    before, mask, after = source.files[path].partition(b"_sumlimits[32] = {")
-    assert mask
-    changed = {**source.files, path: before + mask + after.replace(b"-", b"", 20)}
+    before, first, after = source.files[path].partition(b"_start[10] = {\n    -")
+    assert first, "the classifier's sums begin with their biases"
+    changed = {**source.files, path: before + first + b"1" + after}
     assert run_selftest(replace(source, files=changed), tmp_path) > 0
 
 

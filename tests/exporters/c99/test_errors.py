@@ -180,7 +180,7 @@ def _ones(*shape: int, levels: int = 3) -> Weights:
         (
             _linear((3, 200, 200), Conv2d(_ones(4, 3, 1, 1), None, (8, 8))),
             "avr",
-            "the arena and the arrays of one call take N bytes, more than avr can address; "
+            "the arena and the arrays of one call take N bytes, more than avr has room for; "
             "choose another target or a smaller network",
         ),
         (

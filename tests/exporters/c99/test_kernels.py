@@ -366,6 +366,12 @@ def test_cpp_includes_links_and_runs(standard: str, tmp_path: Path) -> None:
     call(["./use"], tmp_path)
 
 
+def test_the_header_is_cpp98_to_the_letter(tmp_path: Path) -> None:
+    write(generate(no_weights(), name="net", vectors=0), tmp_path)
+    (tmp_path / "use.cpp").write_text('#include "net.h"\n')
+    call(["g++", "-Wall", "-Wextra", "-pedantic", "-Werror", "-std=c++98", "-c", "use.cpp"], tmp_path)
+
+
 # --- vectors -----------------------------------------------------------------------------------------
 
 HOT = {

@@ -78,15 +78,18 @@ def instructions_figures(data: Json) -> list[Block]:
         return []
     layers = list(dict.fromkeys(layer for run in runs.values() for layer in run))
 
-    def counts(name: str) -> list[float]:
-        return [runs[name][layer]["instructions"] if layer in runs[name] else 0 for layer in layers]
+    def counts(name: str) -> Panel:
+        first = next(iter(runs[name].values()))
+        unit = "estimated_cycles" if first["instructions"] is None else "instructions"
+        title = f"{name} (cycles)" if unit == "estimated_cycles" else name
+        return Panel(title, [runs[name].get(layer, {unit: 0})[unit] for layer in layers])
 
     return [
         Figure(
             "instructions-by-layer",
             "Instructions of one inference, by layer",
             f"{len(layers)} layers on {', '.join(runs)}.",
-            panels(layers, [Panel(name, counts(name)) for name in runs], ["bar"] * len(layers)),
+            panels(layers, [counts(name) for name in runs], ["bar"] * len(layers)),
             note="Counted under emulation; the sum of each core stands on top.",
             tall=True,
         )
