@@ -38,6 +38,9 @@ batch_size = 256
 """
 """A network without algebras, quantized, on the images that come with the install."""
 
+DATABASE = ("alembic.command", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite")
+"""What Optuna loads with the first study that a process opens."""
+
 LENET = Recipe.model_validate(
     {
         "name": "small",

@@ -10,7 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import metadata, resources
+from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runtime.errors import InputError
 from toolchain.layers.connections import AXES
+from toolchain.offers import offers
 from toolchain.quantizers import STEP_RULES
 
 RECIPE_GROUP = "gatefold.recipes"
@@ -227,7 +228,7 @@ def package_files(below: str = "") -> dict[str, Traversable]:
     Raises InputError when a package's folder cannot be read, or a name occurs twice.
     """
     files: dict[str, Traversable] = {}
-    for entry_point in sorted(metadata.entry_points(group=RECIPE_GROUP), key=lambda e: (e.name, e.value)):
+    for entry_point in offers(RECIPE_GROUP):
         for file in _folder_files(entry_point.name, entry_point.value, below):
             name = file.name.removesuffix(".toml")
             if files.setdefault(name, file) != file:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any
 
 from torch import nn
 
 from runtime.errors import InputError
 from runtime.types import Interval
+from toolchain.offers import offers
 
 GROUP = "gatefold.models"
 
@@ -69,7 +69,7 @@ def models() -> dict[str, ModelRow]:
     Raises InputError when a table cannot be loaded, is no table of models, or a name occurs twice.
     """
     rows: dict[str, ModelRow] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+    for entry in offers(GROUP):
         for name, row in _table(entry.name, entry.value, entry.load).items():
             if name in rows and rows[name] is not row:
                 raise InputError(f"model names must be unique, {name!r} of {entry.value} is taken")

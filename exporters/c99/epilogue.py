@@ -91,28 +91,25 @@ def as_levels(chain: tuple[Node, ...], operand: TensorType, most: int = MAX_LEVE
             return None
         direction = direction * own
     falling = direction < 0
-    levels = type_.interval.hi
-    limits = np.stack(
-        [_limit(chain, operand.interval, falling, level) for level in range(1, levels + 1)], axis=1
-    )
-    return Levels(limits, falling, type_)
+    return Levels(_limits(chain, operand.interval, falling, type_.interval.hi), falling, type_)
 
 
-def _limit(chain: tuple[Node, ...], interval: Interval, falling: np.ndarray, level: int) -> IntArray:
-    """Per channel the first sum, on the way up or down, whose code is at least ``level``.
+def _limits(chain: tuple[Node, ...], interval: Interval, falling: np.ndarray, levels: int) -> IntArray:
+    """Per channel and level the first sum, on the way up or down, whose code is at least that level.
 
     One past the interval where there is none.
     """
-    channels = falling.size
-    reached = np.where(falling, interval.lo - 1, interval.hi + 1)  # a sum known to reach, or beyond all
-    missed = np.where(falling, interval.hi + 1, interval.lo - 1)
+    level = np.arange(1, levels + 1)[:, None]
+    shape = (levels, falling.size)
+    beyond, before = (interval.lo - 1, interval.hi + 1), (interval.hi + 1, interval.lo - 1)
+    reached = np.broadcast_to(np.where(falling, *beyond), shape)  # sums known to reach, or beyond all
+    missed = np.broadcast_to(np.where(falling, *before), shape)
     while (open_ := np.abs(reached - missed) > 1).any():
         middle = np.where(open_, missed + (reached - missed) // 2, reached)
-        inside = np.clip(middle, interval.lo, interval.hi)
-        code = inside[None, :]
+        code = inside = np.clip(middle, interval.lo, interval.hi)
         for node in chain:
             code = node.op.evaluate(code)
-        good = (code[0] >= level) & (middle == inside)
+        good = (code >= level) & (middle == inside)
         reached = np.where(open_ & good, middle, reached)
         missed = np.where(open_ & ~good, middle, missed)
-    return reached.reshape(channels)
+    return np.ascontiguousarray(reached.T)

@@ -55,6 +55,27 @@ class _Triple:
     signs: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """Columns ``a`` and ``b`` of a matrix, their relative sign, and the sign of ``a`` in the neurons that
+    add both so, else 0. By column: how many of those add it as ``a`` less how many add it the other way,
+    and twice the neurons of the triple with it.
+    """
+
+    a: int
+    b: int
+    relative: int
+    both: NDArray[np.float32]
+    agreement: NDArray[np.float32]
+    counts: NDArray[np.float32]
+
+    def triple(self, signs: Signs, c: int) -> _Triple:
+        """This pair and column ``c`` of ``signs``."""
+        third = 1 if self.agreement[c] >= 0 else -1
+        neurons = np.flatnonzero(self.both * signs[:, c] == third)
+        return _Triple((self.a, self.b, c), (1, self.relative, third), neurons, self.both[neurons])
+
+
 def share(columns: Sequence[NDArray[np.int8]], least: int = 2) -> Plan:
     """The plan for neurons that add ``columns[j]``, (neurons, bits) of signs, with weight ``2**j``.
 
@@ -127,8 +148,8 @@ def _blocks(signs: Signs, least: int) -> Iterator[_Triple]:
 def _triples(signs: Signs, least: int) -> Iterator[_Triple]:
     """Greedy, in sweeps that use a literal once: the pair that most neurons share, and the third literal
     that most of those share with it. What a sweep takes changes no score of the literals it has left."""
-    scores = _pair_scores(signs, signs)
-    wanting = np.eye(len(scores), dtype=bool)  # pairs without a third
+    scores, present = _pair_scores(signs, signs), np.abs(signs)
+    wanting = np.tri(len(scores), dtype=bool)  # pairs without a third, and each one's mirror image
     failures = FAILURES * len(scores)
     while failures > 0:
         scores[wanting] = 0
@@ -139,14 +160,16 @@ def _triples(signs: Signs, least: int) -> Iterator[_Triple]:
         for a, b in _best_pairs(scores, max(least, SLACK * best)):
             if not (free[a] and free[b]):
                 continue
-            triple = _extend(signs, a, b, free, least)
-            if triple is not None:
+            pair = _pair(signs, present, a, b)
+            c = int((pair.counts * free).argmax())
+            if free[c] and pair.counts[c] >= 2 * least:  # twice the neurons
+                triple = pair.triple(signs, c)
                 taken = np.array(triple.columns)
                 free[taken] = False
-                signs[triple.neurons[:, None], taken] = 0
+                signs[triple.neurons[:, None], taken] = present[triple.neurons[:, None], taken] = 0
                 yield triple
-            elif free.all() or _extend(signs, a, b, np.ones_like(free), least) is None:
-                wanting[a, b] = wanting[b, a] = True
+            elif pair.counts.max() < 2 * least:
+                wanting[a, b] = True
                 failures -= 1
         taken = np.flatnonzero(~free)
         rows = _pair_scores(signs, signs[:, taken])
@@ -162,24 +185,17 @@ def _pair_scores(signs: Signs, rows: Signs) -> Signs:
 
 def _best_pairs(scores: Signs, least: float) -> list[tuple[int, int]]:
     """Pairs of at least this score, the best first, no more than a few for each literal."""
-    rows, columns = np.nonzero(np.triu(scores >= least, 1))
+    rows, columns = np.nonzero(scores >= least)
     order = np.argsort(-scores[rows, columns], kind="stable")[: 8 * len(scores)]
     return list(zip(rows[order].tolist(), columns[order].tolist(), strict=True))
 
 
-def _extend(signs: Signs, a: int, b: int, free: NDArray[np.bool_], least: int) -> _Triple | None:
-    """The triple of ``a``, ``b`` and the ``free`` literal most often with them, None if only one neuron has
-    it."""
+def _pair(signs: Signs, present: Signs, a: int, b: int) -> _Pair:
+    """The pair of literals ``a`` and ``b`` of ``signs``, whose absolute values are ``present``."""
     product = signs[:, a] * signs[:, b]
     relative = 1 if product.sum() >= 0 else -1
-    neurons = np.flatnonzero(product == relative)
-    own = signs[neurons]
-    agreement = signs[neurons, a] @ own
-    counts = (np.count_nonzero(own, axis=0) + np.abs(agreement)) * free
+    both = np.where(product == relative, signs[:, a], np.float32(0))
+    agreement = both @ signs
+    counts = np.abs(both) @ present + np.abs(agreement)
     counts[[a, b]] = 0
-    c = int(counts.argmax())
-    if counts[c] < 2 * least:  # twice the neurons
-        return None
-    third = 1 if agreement[c] >= 0 else -1
-    neurons = neurons[own[:, c] * signs[neurons, a] == third]
-    return _Triple((a, b, c), (1, relative, third), neurons, signs[neurons, a].copy())
+    return _Pair(a, b, relative, both, agreement, counts)

@@ -22,7 +22,10 @@ from tests.quick import COMPILED, QUICK, SIMULATED
 EXECUTORS = sorted(set(QUICK) - {"interpreter"})
 
 SMALL = 1000
-"""Bits that all programs of one simulation may add up: a few seconds of a simulator."""
+"""Bits that all programs of one op may add up in a simulation: a second of a simulator."""
+
+SIMULATIONS = 4
+"""Simulations for all ops: making one takes seconds, however little it simulates."""
 
 TOGETHER = 16
 """Random programs of one compilation."""
@@ -58,15 +61,17 @@ def test_every_op_on_every_executor(op: str, executor: str) -> None:
 
 
 def small_ones(programs: Sequence[Program]) -> list[Program]:
-    """The smallest of ``programs``, as many as one simulation takes."""
+    """The smallest of ``programs``, as many as a simulation takes of one op."""
     sized = sorted(((flat_bits(stages(p)), n) for n, p in enumerate(programs)))
     total = list(accumulate(bits for bits, _ in sized))
     return [programs[n] for (_, n), sum_ in zip(sized, total, strict=True) if sum_ <= SMALL]
 
 
-@pytest.mark.parametrize("op", sorted(OPS))
-def test_every_op_in_the_simulator(op: str) -> None:
-    assert_equal(merged(op, small_ones(OP_CASES[op])), SIMULATED, 5, seed=0)
+@pytest.mark.parametrize("ops", [sorted(OPS)[n::SIMULATIONS] for n in range(SIMULATIONS)], ids="-".join)
+def test_every_op_in_the_simulator(ops: list[str]) -> None:
+    cases = {op: small_ones(OP_CASES[op]) for op in ops}
+    assert all(cases.values())
+    assert_equal(merged("ops", [case for some in cases.values() for case in some]), SIMULATED, 5, seed=0)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

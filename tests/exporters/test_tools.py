@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -95,23 +97,31 @@ def alive(process: int) -> bool:
     return re.split(r"\) ", state)[-1][0] != "Z"
 
 
-def test_a_program_that_hangs_ends_with_its_children(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told of its end", "looking for its end"])
+def test_a_program_that_hangs_ends_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    if not told:
+        monkeypatch.setattr("os.pidfd_open", lambda _process: os.close(-1))  # OSError: an older kernel
     with pytest.raises(GatefoldError, match=r"^working took more than 1\.5 seconds; it was stopped$"):
         run_command([str(hanging_program(tmp_path))], tmp_path, "working", 1.5)
     assert_ends(tmp_path)
 
 
-def test_ctrl_c_ends_the_program_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = hanging_program(tmp_path)
-    wait, calls = os.waitpid, []
+def test_ctrl_c_ends_the_program_too(tmp_path: Path) -> None:
+    program, child, waiting = hanging_program(tmp_path), tmp_path / "child", threading.get_ident()
 
-    def interrupted(process: int, options: int) -> tuple[int, int]:
-        if (tmp_path / "child").is_file() and (tmp_path / "child").read_text() and not calls:
-            calls.append(process)
-            raise KeyboardInterrupt
-        return wait(process, options)
+    def interrupt() -> None:
+        while not (child.is_file() and child.read_text()):
+            time.sleep(0.01)
+        time.sleep(0.1)  # by now it is waited for
+        signal.pthread_kill(waiting, signal.SIGINT)
 
-    monkeypatch.setattr("os.waitpid", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_command([str(program)], tmp_path, "working", 30)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_command([str(program)], tmp_path, "working", 30)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert_ends(tmp_path)

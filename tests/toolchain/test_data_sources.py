@@ -4,12 +4,14 @@ import dataclasses
 import gzip
 import hashlib
 import socket
+import sys
 import threading
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
-from runtime.errors import InputError
+from runtime.errors import InputError, MissingToolError
 from runtime.types import Interval
 from tests.published import idx_bytes, serve
 from toolchain.data import DATASETS, Dataset, load, validation_split
@@ -43,6 +45,22 @@ def test_digits_come_with_the_install_and_are_split_by_class():
     assert np.bincount(digits.test_labels).tolist() == [36, 36, 35, 37, 36, 36, 36, 36, 35, 36]
     content = hashlib.sha256(digits.test_images.tobytes() + digits.test_labels.tobytes()).hexdigest()
     assert content[:16] == "aef57afdfc309c55", "the split is part of the definition of the data set"
+
+
+def test_digits_are_those_of_scikit_learn():
+    bunch, digits = load_digits(), load("digits")
+    images = np.concatenate([digits.train_images, digits.test_images]).reshape(-1, 64)
+    labels = np.concatenate([digits.train_labels, digits.test_labels])
+    ours = np.concatenate([images, labels[:, None]], axis=1)
+    theirs = np.concatenate([bunch.data.astype(np.int64), bunch.target[:, None]], axis=1)
+    assert sorted(ours.tolist()) == sorted(theirs.tolist())
+
+
+def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    message = r"^data set 'digits' needs scikit-learn: pip install 'gatefold\[train\]'$"
+    with pytest.raises(MissingToolError, match=message):
+        load("digits")
 
 
 @pytest.mark.parametrize("given", ["data", "data/mnist"])

@@ -12,6 +12,7 @@ import torch
 
 from runtime.serialize import load
 from tests.explorations import RECIPE, SPACE, states
+from tests.pruning_studies import DATABASE
 from tests.training_runs import GATEFOLD, NEVER, python, stop_each
 
 torch.set_num_threads(1)
@@ -54,7 +55,8 @@ def explorations(tmp_path_factory, words):
         jobs[worker][2].append("--resume")
     groups = [["whole"], ["killed"], ["beginner"], ["killed worker", "other worker"]]
     codes = stop_each(
-        [[jobs[name] for name in group] for group in groups], ["optuna.storages", "matplotlib.figure"]
+        [[jobs[name] for name in group] for group in groups],
+        ["toolchain.explore.exploration", "toolchain.explore.plot", *DATABASE],
     )
     return {name: (code, *places[name]) for name, code in zip(jobs, codes, strict=True)}
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from runtime.serialize import load
-from tests.pruning_studies import RECIPE, assert_same_study, queue_of
+from tests.pruning_studies import DATABASE, RECIPE, assert_same_study, queue_of
 from tests.training_runs import GATEFOLD, NEVER, ROOT, python, stop_each, weights
 from toolchain.cli import main
 
@@ -64,7 +64,7 @@ def studies(tmp_path_factory, recipe_file):
     for worker in WORKERS:
         jobs[worker][2].append("--resume")
     groups = [*([jobs[moment]] for moment in stops), [jobs[worker] for worker in WORKERS]]
-    codes = stop_each(groups, ["optuna.storages", "matplotlib.figure"])
+    codes = stop_each(groups, ["toolchain.pruning.study", "toolchain.pruning.plot", *DATABASE])
     return {moment: (code, *places[moment]) for moment, code in zip(jobs, codes, strict=True)}
 
 
