@@ -18,6 +18,11 @@ LIMIT = 0.03
 """How far an estimate of flash or RAM may be off."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def tools() -> None:
+    require_tools()
+
+
 @pytest.mark.parametrize("core", CORES)
 def test_an_estimate_is_within_three_percent(core: str) -> None:
     guess, sizes = estimate(source(core)), measure_sizes(image(core))
@@ -54,7 +59,6 @@ def test_the_table_is_of_these_kernels_and_this_compiler() -> None:
 
 
 def test_a_table_fits_what_it_was_made_from() -> None:
-    require_tools()
     found = sample(program(), CORES["avr"])
     assert found is not None
     guess = estimate(found.source, {"avr": fit([found])})
