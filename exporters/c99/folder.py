@@ -33,6 +33,8 @@ def folder_files(source: Source, program: Program, vectors: int, layout: str) ->
     if layout not in LAYOUTS:
         raise InputError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r:.80}")
     files = dict(source.files)
+    ports = (*source.inputs, *source.outputs)
+    vectors = min(vectors, *(source.target.object_bytes // (p.type.size * p.dtype.itemsize) for p in ports))
     if vectors:
         files[f"{source.name}_selftest.c"] = selftest(source, program, vectors).encode()
     readme = _readme(source, program, vectors, layout).encode()
@@ -108,17 +110,23 @@ test: {0}_selftest
 def _cmake(source: Source) -> str:
     name = source.name
     extensions = "ON" if source.target.harvard else "OFF"
+    flags, unless = _flags(source.target), ""
+    if _compiler(source.target) != "cc":  # the self-test is for the machine that builds it
+        flags, unless = (
+            f"$<$<BOOL:${{CMAKE_CROSSCOMPILING}}>:{flags.replace(' ', ';')}>",
+            " AND NOT CMAKE_CROSSCOMPILING",
+        )
     return f"""cmake_minimum_required(VERSION 3.10)
 project({name} C)
 
 add_library({name} STATIC {name}.c {name}_weights.c)
 set_target_properties({name} PROPERTIES C_STANDARD 99 C_EXTENSIONS {extensions})
 target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
-target_compile_options({name} PRIVATE {_flags(source.target)} -ffreestanding
+target_compile_options({name} PRIVATE {flags} -ffreestanding
   $<$<C_COMPILER_ID:GNU>:{KEEP_LOOPS}>)
 
 enable_testing()
-if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/{name}_selftest.c)
+if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/{name}_selftest.c{unless})
   add_executable({name}_selftest {name}_selftest.c)
   target_link_libraries({name}_selftest {name})
   add_test(NAME {name}_selftest COMMAND {name}_selftest)
@@ -258,6 +266,19 @@ nothing. It keeps no state: calls may run at once, each with an arena of its own
 
 {use}
 
-Other flags and compilers give the same results; vectors of another width than the target's are emulated.
+{_HARVARD if source.target.harvard else _ANYWHERE}
 On a system without a library GCC needs `{KEEP_LOOPS}` too, or it calls `memset`.
 {tested}"""
+
+
+_ANYWHERE = (
+    "Other flags and compilers give the same results; vectors of another width than the target's are "
+    "emulated."
+)
+
+_HARVARD = (
+    "Constants lie in flash (`__flash`) and take no RAM; stack and the caller's arrays come on top of the\n"
+    "arena, whose alignment an AVR does not mind. Other levels give the same results. `-std=c99`, C++ and\n"
+    "Clang are refused for the two `.c` files: they would put constants into RAM or read them wrongly. On\n"
+    "other machines it is plain C99."
+)

@@ -51,6 +51,9 @@ typedef uint8_t gf_word;
 #error "compile this file with avr-gcc: Clang stores half of the address of a constant in flash (R_AVR_16_PM)"
 #elif defined(__AVR__) && defined(__FLASH) && !defined(__STRICT_ANSI__)
 #define GF_FLASH const __flash
+#if !defined(__OPTIMIZE_SIZE__)
+#pragma GCC optimize("no-ivopts") /* with it avr-gcc 5.4 reads some constants from RAM at -O2; at -Os it does not */
+#endif
 #elif defined(__AVR__)
 #error "compile this file as C with -std=gnu99 or later: without __flash all constants would lie in the RAM of an AVR"
 #else

@@ -15,12 +15,13 @@ from runtime.ops import OPS
 from tests.exporters.c99.avrs import require_tools
 from tests.programs import random_program
 from tests.toolchain.mcu_builds import MEMORY, handwritten, image, program, source
+from toolchain.devices import find
 from toolchain.mcu import simulate
 from toolchain.mcu.build import build
 from toolchain.mcu.cores import CORES
 from toolchain.mcu.decode import DECODERS
 from toolchain.mcu.image import measure_sizes
-from toolchain.mcu.measure import Checks, cannot_run, checked_runs, measure
+from toolchain.mcu.measure import Checks, Measurer, cannot_run, checked_runs, measure
 from toolchain.mcu.simulate import Simulator, intel_hex
 
 AVR = CORES["avr"]
@@ -121,6 +122,31 @@ def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Simulator(built)
     assert cannot_run(AVR) == "running avr needs simavr: install simavr"
     assert cannot_run(CORES["cortex-m4"]) is None
+
+
+def test_a_simulator_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEFOLD_SIMAVR", "/bin/false")
+    message = r"^running digits_ternary on avr in simavr failed: it ended with 1 and no message; sources"
+    with pytest.raises(GatefoldError, match=message):
+        Simulator(image("avr")).run(zeros())
+
+
+def test_a_compiler_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEFOLD_AVR_GCC", "nonsense")
+    with pytest.raises(MissingToolError, match=r"^GATEFOLD_AVR_GCC must be the command of avr-gcc, not 'n"):
+        build(source("avr"), AVR, MEMORY)
+
+
+def test_what_cannot_run_is_told_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchain.mcu.measure.commands_on_path", lambda tool: ())
+    told: list[str] = []
+    device = find("arduino-uno")
+    found = Measurer(Checks.of(program()), {}, lacking=told.append)(device, source("avr"))
+    assert found is not None
+    assert found.speed is None
+    assert told == ["atmega328p is sized and not run: running avr needs simavr: install simavr"]
+    with pytest.raises(MissingToolError, match=r"^running avr needs simavr: install simavr$"):
+        Measurer(Checks.of(program()), {})(device, source("avr"))
 
 
 def test_without_simavr_an_image_is_sized(monkeypatch: pytest.MonkeyPatch) -> None:

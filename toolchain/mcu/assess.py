@@ -54,6 +54,7 @@ def _estimated_json(made: Generated, device: Device) -> dict[str, Any]:
         "instructions": effort and round(effort.instructions),
         "cycles": effort and round(effort.cycles),
         "milliseconds": effort and round(effort.milliseconds(device.clock_hz), 3),
+        "clock_hz": device.clock_hz,
     }
 
 

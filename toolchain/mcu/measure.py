@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from exporters.c99.build import Source
 from exporters.c99.selftest import sample_inputs
 from exporters.tools import commands_on_path, overriding_command
-from runtime.errors import MismatchError
+from runtime.errors import MismatchError, MissingToolError
 from runtime.interpreter import Interpreter
 from runtime.ir import Program
 from toolchain.devices import Device
@@ -230,9 +230,15 @@ class Measurer:
         """The image of ``source`` for ``device``, run where it fits it; None where its compiler is missing
         and need not be there. Raises MissingToolError where it must."""
         core = find_core(device.target)
-        if self.lacking and (why := TOOLSETS[core.compiler].missing()):
+        if why := TOOLSETS[core.compiler].missing():
+            if not self.lacking:
+                raise MissingToolError(f"a cross-compiled image {why}")
             self.lacking(f"flash and RAM of {device.name} are estimated; measuring {why}")
             return None
+        if why := cannot_run(core):
+            if not self.lacking:
+                raise MissingToolError(why)
+            self.lacking(f"{device.name} is sized and not run: {why}")
         return measure(
             self.checks,
             source,

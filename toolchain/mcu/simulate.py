@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from exporters.c99.build import Port
-from exporters.c99.compilers import workplace
+from exporters.c99.compilers import first_error, workplace
 from exporters.tools import require_tool, run_command
 from runtime.errors import GatefoldError
 from toolchain.mcu.avr import CLOCK_HZ, DATA, GIVEN, PART, RAM_END, SIMAVR
@@ -72,10 +72,12 @@ class Simulator:
             (work / "image.hex").write_text(intel_hex(flash))
             command = (*self._simavr, "-m", PART, "-f", str(CLOCK_HZ), "image.hex")
             outcome = run_command(command, work, doing, TIMEOUT)
+            if outcome.code:
+                raise GatefoldError(f"{doing} failed: {first_error(outcome)}")
             written = "".join(_LINE.findall(outcome.output)).replace(".", "")
             parts = written.split("z")[:-1]
             wanted = 3 + len(self._image.source.outputs)
-            if outcome.code or len(parts) != wanted:
+            if len(parts) != wanted:
                 raise GatefoldError(f"{self._where} stopped in simavr; report it with the program")
             return [bytes(_byte(pair) for pair in zip(p[::2], p[1::2], strict=True)) for p in parts]
 

@@ -10,8 +10,7 @@ from types import MappingProxyType
 
 from exporters.c99.build import Source
 from exporters.c99.compilers import C_FLAGS, TIMEOUT, ZIG, run_compiler
-from exporters.tools import Tool, require_tool
-from runtime.errors import MissingToolError
+from exporters.tools import Tool, commands_on_path, overriding_command
 from toolchain.data.download import cache_dir
 from toolchain.mcu.avr import (
     AVR_GCC,
@@ -53,16 +52,14 @@ class Toolset:
     frames: Callable[[Path], dict[str, int]] = lambda folder: {}
 
     def missing(self) -> str | None:
-        """What it lacks here and how to install it, or None."""
+        """What it lacks here and how to install it, or None. Raises MissingToolError where the variable of
+        its program names none."""
         absent = [name for name in self.modules if importlib.util.find_spec(name) is None]
         if absent:
             packages = ", ".join({"elftools": "pyelftools"}.get(name, name) for name in absent)
             return f"needs {packages}: pip install 'gatefold[mcu]'"
-        try:
-            if self.tool:
-                require_tool(self.tool, "")
-        except MissingToolError as error:
-            return str(error).strip()
+        if self.tool and not (overriding_command(self.tool) or commands_on_path(self.tool)):
+            return self.tool.missing
         return None
 
 

@@ -133,6 +133,7 @@ MCU_TIMES: McuColumns = {
     "counted": ("measured.run.instructions", number),
     "off by": ("measured.deviation.instructions", lambda share: f"{100 * share:+.1f} %"),
     "per MAC": ("measured.run.instructions_per_mac", lambda ratio: f"{ratio:.3f}"),
+    "at MHz": ("estimated.clock_hz", lambda hz: f"{hz / 1e6:g}"),
     "ms estimated": ("estimated.milliseconds", lambda ms: f"{ms:,.2f}"),
     "ms by the count": ("measured.run.estimated_milliseconds", lambda ms: f"{ms:,.2f}"),
 }

@@ -59,7 +59,7 @@ def require_tools() -> None:
     pytest.fail(MISSING, pytrace=False)
 
 
-def run_selftest(source: Source, folder: Path, language: str = "c") -> int:
+def run_selftest(source: Source, folder: Path, language: str = "c", level: str = "-Os") -> int:
     """What the self-test of ``source`` returns. ``language``: ``c`` or ``c++``, of the file with it."""
     require_tools()
     write(source, folder)
@@ -67,7 +67,7 @@ def run_selftest(source: Source, folder: Path, language: str = "c") -> int:
     include = f'#define {name}_NO_MAIN\n#include "{name}_selftest.c"'
     (folder / "main.inc").write_text(MAIN.format(include=include, name=name))
     for file in (f"{name}.c", f"{name}_weights.c"):
-        call(["avr-gcc", *FLAGS, "-c", file], folder)
+        call(["avr-gcc", *FLAGS, level, "-c", file], folder)
     standard = {"c": "-std=gnu99", "c++": "-std=gnu++11"}[language]
     call(
         ["avr-gcc", "-Os", f"-mmcu={PART}", standard, "-x", language, "-c", "main.inc", "-o", "main.o"],
@@ -83,7 +83,7 @@ def run_selftest(source: Source, folder: Path, language: str = "c") -> int:
         text=True,
         errors="replace",
         check=False,
-        timeout=300,
+        timeout=120,
     )
     found = re.search(r"=(\d\d)", simulated.stdout + simulated.stderr)
     assert found, f"{simulated.stdout[-2000:]}{simulated.stderr[-2000:]}"

@@ -71,6 +71,33 @@ def test_random_programs_of_all_ops(seed: int, tmp_path: Path) -> None:
     assert run_selftest(generate(merged("ops", programs), "avr", vectors=3), tmp_path) == 0
 
 
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-O3"])
+def test_every_level_gives_the_same(level: str, tmp_path: Path) -> None:
+    """At -O2 avr-gcc 5.4 reads some constants from RAM unless the header forbids it."""
+    layers = [load(DIGITS), random_layer(724, False)]
+    for number, program in enumerate(layers):
+        source = generate(program, "avr", vectors=3)
+        assert run_selftest(source, tmp_path / str(number), level=level) == 0
+
+
+def test_samples_too_large_for_an_array_are_fewer(tmp_path: Path) -> None:
+    source = generate(random_layer(703, False), "avr", vectors=4)
+    (size,) = {port.type.size * port.dtype.itemsize for port in source.inputs}
+    assert f"Self-test: {32_767 // size} samples" in source.files[f"{source.name}_selftest.c"].decode()
+
+
+def test_cmake_builds_for_both_machines(tmp_path: Path) -> None:
+    source = generate(load(DIGITS), "avr", vectors=2)
+    folder = write(source, tmp_path)
+    cross = ("-DCMAKE_C_COMPILER=avr-gcc", "-DCMAKE_SYSTEM_NAME=Generic")
+    require_tools()
+    for build, options in (("cross", cross), ("host", ())):
+        call(["cmake", "-S", ".", "-B", build, *options], folder)
+        call(["cmake", "--build", build], folder)
+    assert ram_bytes(folder, f"cross/lib{source.name}.a") == 0
+    call(["ctest", "--test-dir", "host"], folder)
+
+
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_a_trained_program(language: str, tmp_path: Path) -> None:
     source = generate(load(DIGITS), "avr", vectors=3)
