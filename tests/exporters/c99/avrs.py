@@ -17,9 +17,9 @@ from tests.exporters.c99.natives import call, write
 PART = "atmega1284p"
 """A part with 128 KB of flash and 16 KB of RAM, the most that simavr knows."""
 
-PACKAGES = {"avr-gcc": "gcc-avr", "avr-size": "binutils-avr", "simavr": "simavr"}
+PACKAGES = {"avr-gcc": "gcc-avr", "avr-size": "binutils-avr", "simavr": "simavr", "cmake": "cmake"}
 LIBRARY = Path("/usr/lib/avr/include/avr/io.h")
-MISSING = "these tests need avr-gcc, avr-libc and simavr: `apt-get install gcc-avr avr-libc simavr`"
+MISSING = "these tests need avr-gcc, avr-libc, simavr, cmake: apt-get install gcc-avr avr-libc simavr cmake"
 
 FLAGS = ("-Os", f"-mmcu={PART}", "-std=gnu99", *WARNINGS.split(), KEEP_LOOPS)
 
