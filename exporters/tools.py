@@ -82,16 +82,23 @@ def commands_on_path(tool: Tool, environ: Mapping[str, str] | None = None) -> tu
     return tuple((program,) for program in found if program is not None)
 
 
+def find_tool(tool: Tool, environ: Mapping[str, str] | None = None) -> Command | None:
+    """The command of ``tool``: the overriding one, else the first on the path, else None.
+
+    Raises MissingToolError where the overriding one starts with no program.
+    """
+    return overriding_command(tool, environ) or next(iter(commands_on_path(tool, environ)), None)
+
+
 def require_tool(tool: Tool, user: str, environ: Mapping[str, str] | None = None) -> Command:
     """The command of ``tool``: the overriding one, else the first on the path.
 
     Raises MissingToolError saying that ``user`` needs it, and what to install.
     """
-    given = overriding_command(tool, environ)
-    found = (given,) if given else commands_on_path(tool, environ)
-    if not found:
+    found = find_tool(tool, environ)
+    if found is None:
         raise MissingToolError(f"{user} {tool.missing}")
-    return found[0]
+    return found
 
 
 def _absolute(program: str, environ: Mapping[str, str]) -> str | None:

@@ -148,8 +148,7 @@ def target_flags(compiler: Compiler, target: Target) -> tuple[str, ...]:
     if compiler.kind != "zig":
         return target.gcc
     triple, cpu = target.zig
-    part = tuple(flag for flag in target.gcc if flag.startswith("-mmcu="))  # AVR: it wants both
-    return (*(("-target", triple) if triple else ()), *((f"-mcpu={cpu}",) if cpu else ()), *part)
+    return (*(("-target", triple) if triple else ()), *((f"-mcpu={cpu}",) if cpu else ()))
 
 
 def compile_flags(compiler: Compiler, target: Target, optimize: str = "") -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def test_a_compiler_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_cannot_run_is_told_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchain.mcu.measure.commands_on_path", lambda tool: ())
+    monkeypatch.setattr("toolchain.mcu.measure.find_tool", lambda tool: None)
     told: list[str] = []
     device = find("arduino-uno")
     found = Measurer(Checks.of(program()), {}, lacking=told.append)(device, source("avr"))
@@ -150,7 +150,7 @@ def test_what_cannot_run_is_told_or_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_simavr_an_image_is_sized(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchain.mcu.measure.commands_on_path", lambda tool: ())
+    monkeypatch.setattr("toolchain.mcu.measure.find_tool", lambda tool: None)
     found = measure(Checks.of(program()), source("avr"), AVR, MEMORY, {})
     assert (found.speed, found.why) == (None, "running avr needs simavr: install simavr")
     assert found.sizes == measure_sizes(image("avr"))

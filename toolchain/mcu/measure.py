@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exporters.c99.build import Source
 from exporters.c99.selftest import sample_inputs
-from exporters.tools import commands_on_path, overriding_command
+from exporters.tools import find_tool
 from runtime.errors import MismatchError, MissingToolError
 from runtime.interpreter import Interpreter
 from runtime.ir import Program
@@ -168,7 +168,7 @@ def measure(
 
 def cannot_run(core: Core) -> str | None:
     """Why no image of ``core`` can be run here, or None."""
-    if core.machine is not None or commands_on_path(SIMAVR) or overriding_command(SIMAVR):
+    if core.machine is not None or find_tool(SIMAVR) is not None:
         return None
     return f"running {core.name} {SIMAVR.missing}"
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from exporters.c99.build import Source
 from exporters.c99.compilers import C_FLAGS, TIMEOUT, ZIG, run_compiler
-from exporters.tools import Tool, commands_on_path, overriding_command
+from exporters.tools import Tool, find_tool
 from toolchain.data.download import cache_dir
 from toolchain.mcu.avr import (
     AVR_GCC,
@@ -58,7 +58,7 @@ class Toolset:
         if absent:
             packages = ", ".join({"elftools": "pyelftools"}.get(name, name) for name in absent)
             return f"needs {packages}: pip install 'gatefold[mcu]'"
-        if self.tool and not (overriding_command(self.tool) or commands_on_path(self.tool)):
+        if self.tool and find_tool(self.tool) is None:
             return self.tool.missing
         return None
 
